@@ -1,0 +1,146 @@
+//! What the broker answers with: a signed grant, the secrets sealed beside it.
+
+use crate::bytes::{Malformed, Problem, Reader, put_sized_u32};
+use crate::digest::{Sha256Digest, base64, hex};
+use crate::exchange::{KeyFormat, SecretUse, StepIdentity};
+use crate::name::{AuditId, BrokerId, KeyName, LeaseId, RunnerName, SecretName};
+use crate::time::UnixSeconds;
+use serde::{Deserialize, Serialize};
+
+/// Stands before the bytes that the grant key signs.
+pub const GRANT_DOMAIN: &[u8] = b"attest-run/grant/v1";
+/// Stands before the digest of `bound` in the `info` of the HPKE context (RFC 9180 §5.1).
+pub const HPKE_INFO: &[u8] = b"attest-run/secrets/v1";
+const GRANT_VERSION: u16 = 1;
+/// Most bytes of a grant, sealed secrets included.
+const LONGEST_GRANT: u32 = 4 * 1024 * 1024;
+
+/// What a step was granted, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantBody {
+    /// Digest of the `bound` that was granted. A grant for another request is none.
+    pub bound: Sha256Digest,
+    /// Who granted.
+    pub broker: BrokerId,
+    /// Where the decision stands in the audit log.
+    pub audit: AuditId,
+    /// What the step holds from now on.
+    pub lease: LeaseId,
+    /// Whom it was granted to.
+    pub runner: RunnerName,
+    /// The step, as asked.
+    pub step: StepIdentity,
+    /// By the broker's clock.
+    pub issued: UnixSeconds,
+    /// By the broker's clock; the lease ends then at the latest.
+    pub expires: UnixSeconds,
+    /// Seconds between heartbeats. Two missed ones end the lease.
+    pub heartbeat_seconds: u32,
+    /// Encapsulated key of the HPKE context (RFC 9180 §4.1).
+    #[serde(with = "hex")]
+    pub encapsulated_key: [u8; 32],
+    /// The secrets granted, in the order in which they were sealed.
+    pub secrets: Vec<GrantedSecret>,
+    /// The keys granted.
+    pub keys: Vec<GrantedKey>,
+}
+
+/// One granted secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantedSecret {
+    /// Which.
+    pub name: SecretName,
+    /// Which version of it.
+    pub version: u64,
+    /// How it may be used.
+    #[serde(rename = "use")]
+    pub usage: SecretUse,
+    /// Its value, sealed.
+    pub sealed: SealedSecret,
+}
+
+/// A value sealed in the HPKE context of the grant; the additional data is [`SealedSecret::associated_data`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SealedSecret(#[serde(with = "base64")] pub Vec<u8>);
+
+impl SealedSecret {
+    /// What a sealed value is bound to beside the request: the lease, its name and its version.
+    pub fn associated_data(lease: &LeaseId, name: &SecretName, version: u64) -> Vec<u8> {
+        format!("{lease}\n{name}\n{version}").into_bytes()
+    }
+}
+
+/// One granted key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantedKey {
+    /// Which.
+    pub name: KeyName,
+    /// SHA-256 of its public key, as asked.
+    pub public_key: Sha256Digest,
+    /// The formats it may sign in.
+    pub formats: Vec<KeyFormat>,
+}
+
+/// A grant with its signature, as it travels.
+///
+/// ```text
+/// grant := version:u16 ‖ len:u32 ‖ body ‖ signature:64
+/// ```
+///
+/// The signature is ECDSA over P-256 with SHA-256, r then s, of [`GRANT_DOMAIN`] ‖ body. P-256, because a TPM
+/// can check it too (`TPM2_PolicySigned`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedGrant<'a> {
+    /// The signed bytes: JSON of a [`GrantBody`].
+    pub body: &'a [u8],
+    /// r, then s.
+    pub signature: [u8; 64],
+}
+
+impl<'a> SignedGrant<'a> {
+    /// Takes one whole signed grant apart.
+    ///
+    /// # Errors
+    /// Refuses other versions, and bytes missing or left over.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new("grant", bytes);
+        reader.expect_u16("version", GRANT_VERSION, "1 is wanted: agent and broker speak different versions")?;
+        let body = reader.sized_u32("body", LONGEST_GRANT)?;
+        let signature = reader.array()?;
+        reader.end()?;
+        Ok(Self { body, signature })
+    }
+
+    /// The inverse of [`SignedGrant::parse`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = GRANT_VERSION.to_be_bytes().to_vec();
+        // A body above 4 GiB can't have been signed: its bytes would not fit the store.
+        let _ = put_sized_u32(&mut out, self.body);
+        out.extend(self.signature);
+        out
+    }
+}
+
+impl GrantBody {
+    /// Reads the body. Call it on bytes whose signature has been verified.
+    ///
+    /// # Errors
+    /// Refuses what is not exactly this structure.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        serde_json::from_slice(bytes).map_err(|error| Malformed {
+            structure: "grant",
+            offset: error.column(),
+            problem: Problem::Text("not the JSON of a grant"),
+        })
+    }
+
+    /// The bytes to sign.
+    #[expect(clippy::expect_used, reason = "plain structures with text keys always serialize")]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain structures with text keys always serialize")
+    }
+}

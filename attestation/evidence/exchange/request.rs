@@ -1,0 +1,253 @@
+//! What an exchange asks for: the part of `bound` that is JSON.
+
+use crate::bytes::{Malformed, Problem};
+use crate::digest::{Sha256Digest, hex};
+use crate::name::{DirectoryName, JobSessionId, KeyName, SecretName, Stage, StepName};
+use serde::{Deserialize, Serialize};
+
+/// Everything that the broker is told and the quote covers, beside the challenge.
+///
+/// Strict: unknown and repeated members, other types and trailing bytes are refused (row B02).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// What the agent says of the walls around it. The broker knows better: it compares.
+    pub isolation: Isolation,
+    /// The job session, if the runner has redeemed a CI token.
+    pub session: Option<JobSessionId>,
+    /// Which step.
+    pub step: StepIdentity,
+    /// SHA-256 of the component that will run.
+    pub component: Sha256Digest,
+    /// SHA-256 of its manifest.
+    pub manifest: Sha256Digest,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// The directories it will get.
+    pub directories: Vec<BoundDirectory>,
+    /// SHA-256 of the measurement bundle, if there is one.
+    pub measurement: Option<Sha256Digest>,
+    /// X25519 public key to which the secrets are to be sealed (RFC 9180 §7.1).
+    #[serde(with = "hex")]
+    pub hpke_public_key: [u8; 32],
+    /// The secrets it declares.
+    pub secrets: Vec<SecretRequest>,
+    /// The keys it declares.
+    pub keys: Vec<KeyRequest>,
+}
+
+/// Which step of which stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepIdentity {
+    /// The name in its manifest. A claim: the digests are what counts.
+    pub name: StepName,
+    /// The stage whose secrets and keys it asks for.
+    pub stage: Stage,
+}
+
+/// How the agent is separated from the jobs it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// A process of its own user that alone may open the TPM.
+    Agent,
+    /// None: one process tree, one user.
+    Direct,
+}
+
+impl Isolation {
+    /// As text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Direct => "direct",
+        }
+    }
+}
+
+impl std::fmt::Display for Isolation {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Isolation {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "agent" => Ok(Self::Agent),
+            "direct" => Ok(Self::Direct),
+            _ => Err("isolation is `agent` or `direct`"),
+        }
+    }
+}
+
+/// A directory that a step will get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BoundDirectory {
+    /// Its name in the manifest.
+    pub name: DirectoryName,
+    /// What the step may do in it.
+    pub mode: DirectoryMode,
+}
+
+/// What a step may do in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DirectoryMode {
+    /// Read what is in it.
+    Read,
+    /// Read, create, change and remove.
+    Write,
+}
+
+/// A secret that a step declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRequest {
+    /// Which, within the stage of the step.
+    pub name: SecretName,
+    /// How it will be used.
+    #[serde(rename = "use")]
+    pub usage: SecretUse,
+    /// Why, in the words of the manifest.
+    pub why: String,
+}
+
+/// How a secret may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretUse {
+    /// The host puts it into requests to its destinations; the step never sees it.
+    Http,
+    /// The step sees the bytes, once.
+    Reveal,
+}
+
+impl SecretUse {
+    /// As text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Reveal => "reveal",
+        }
+    }
+}
+
+/// A key that a step declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRequest {
+    /// Which, within the stage of the step.
+    pub name: KeyName,
+    /// How it will be used.
+    #[serde(rename = "use")]
+    pub usage: KeyUse,
+    /// The formats it will sign in.
+    pub formats: Vec<KeyFormat>,
+    /// SHA-256 of its public key (DER `SubjectPublicKeyInfo`), so that the grant is for this key alone.
+    pub public_key: Sha256Digest,
+    /// Why, in the words of the manifest.
+    pub why: String,
+}
+
+/// How a key may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyUse {
+    /// To sign what the host hashes and frames.
+    Sign,
+}
+
+/// What a signature looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyFormat {
+    /// The bare signature over the message: DER ECDSA-Sig-Value with SHA-256 (RFC 3279 §2.2.3), or the 64
+    /// bytes of Ed25519 (RFC 8032). `openssl` verifies it with the PEM public key.
+    Raw,
+}
+
+impl KeyFormat {
+    /// As text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+        }
+    }
+}
+
+impl Request {
+    /// Reads one whole request.
+    ///
+    /// # Errors
+    /// Refuses what is not exactly this structure; the offset is that of the line and column serde names.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        serde_json::from_slice(bytes).map_err(|error| Malformed {
+            structure: "request",
+            offset: error.column(),
+            problem: Problem::Text(match error.classify() {
+                serde_json::error::Category::Syntax => "not JSON, or a value of another type",
+                serde_json::error::Category::Eof => "JSON that ends too early",
+                _ if error.to_string().starts_with("duplicate field") => "a member that stands there twice",
+                _ if error.to_string().starts_with("unknown field") => "a member that is not known",
+                _ => "a member that is missing or of another type",
+            }),
+        })
+    }
+
+    /// The bytes that are hashed and sent.
+    #[expect(clippy::expect_used, reason = "plain structures with text keys always serialize")]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain structures with text keys always serialize")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            isolation: Isolation::Agent,
+            session: None,
+            step: StepIdentity { name: "hello".parse().unwrap(), stage: Stage::Dev },
+            component: Sha256Digest::of(b"component"),
+            manifest: Sha256Digest::of(b"manifest"),
+            arguments: vec!["v1".into()],
+            directories: vec![BoundDirectory { name: "dist".parse().unwrap(), mode: DirectoryMode::Write }],
+            measurement: None,
+            hpke_public_key: [7; 32],
+            secrets: vec![SecretRequest { name: "a/b".parse().unwrap(), usage: SecretUse::Reveal, why: "w".into() }],
+            keys: vec![],
+        }
+    }
+
+    fn refusal(text: &str) -> Problem {
+        Request::parse(text.as_bytes()).unwrap_err().problem
+    }
+
+    #[test]
+    fn bytes_that_could_be_read_in_two_ways_are_refused() {
+        let text = String::from_utf8(request().to_bytes()).unwrap();
+        assert_eq!(Request::parse(text.as_bytes()), Ok(request()));
+        assert_eq!(
+            refusal(&text.replacen("\"isolation\":\"agent\"", "\"isolation\":\"agent\",\"isolation\":\"direct\"", 1)),
+            Problem::Text("a member that stands there twice")
+        );
+        assert_eq!(
+            refusal(&text.replacen("\"use\":\"reveal\"", "\"use\":\"reveal\",\"use\":\"http\"", 1)),
+            Problem::Text("a member that stands there twice")
+        );
+        assert_eq!(refusal(&text.replacen('{', "{\"admin\":true,", 1)), Problem::Text("a member that is not known"));
+        assert_eq!(
+            refusal(&text.replacen("\"stage\":\"dev\"", "\"stage\":1", 1)),
+            Problem::Text("not JSON, or a value of another type")
+        );
+        assert_eq!(refusal(&format!("{text} {{}}")), Problem::Text("not JSON, or a value of another type"));
+        assert_eq!(refusal(&text[..text.len() - 1]), Problem::Text("JSON that ends too early"));
+    }
+}

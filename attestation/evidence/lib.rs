@@ -1,0 +1,28 @@
+//! Formats of attestation evidence and of the exchange between agent and broker.
+//!
+//! Everything in this crate turns bytes into typed values, once and strictly, or says at which offset they
+//! are wrong. It judges nothing: whether evidence is good enough is the business of `attest-appraisal`. It
+//! does no I/O, starts no thread, holds no C code and trusts no length it reads.
+//!
+//! The way through it, from the outside in:
+//!
+//! * [`exchange`]: the messages of one exchange. [`exchange::Exchange::parse`] yields the challenge, the
+//!   [`exchange::Request`] that the quote covers, and the raw evidence.
+//! * [`tpm`]: what a TPM says: `TPMS_ATTEST`, `TPMT_SIGNATURE`, `TPMT_PUBLIC`, PCR selections.
+//! * [`name`], [`digest`], [`time`], [`secret`]: the words all crates share.
+//! * [`report`]: how an error reaches a person: a code, what happened, the facts, what to do.
+#![warn(clippy::indexing_slicing)]
+
+pub mod bytes;
+pub mod digest;
+pub mod exchange;
+pub mod name;
+pub mod report;
+pub mod secret;
+pub mod time;
+pub mod tpm;
+
+pub use bytes::{Malformed, Problem};
+pub use digest::Sha256Digest;
+pub use secret::SecretBytes;
+pub use time::UnixSeconds;

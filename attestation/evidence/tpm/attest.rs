@@ -1,0 +1,158 @@
+//! `TPMS_ATTEST`: what an attestation key signed (Part 2 §10.12.12).
+
+use crate::bytes::{Malformed, Problem, Reader};
+
+/// `TPM_GENERATED_VALUE`: no restricted key signs outside data that starts so (Part 2 §6.2).
+const TPM_GENERATED: u32 = 0xff54_4347;
+/// `TPM_ST_ATTEST_CERTIFY` (Part 2 §6.9).
+const ST_ATTEST_CERTIFY: u16 = 0x8017;
+/// `TPM_ST_ATTEST_QUOTE`.
+const ST_ATTEST_QUOTE: u16 = 0x8018;
+/// Largest `TPM2B_NAME` and `TPM2B_DATA`: a 64-byte digest and its algorithm.
+const LONGEST_NAME: u16 = 66;
+/// Largest digest, SHA-512.
+const LONGEST_DIGEST: u16 = 64;
+/// Most banks in one selection; there are seven hash algorithms.
+const MOST_SELECTIONS: u32 = 16;
+
+/// A structure that a TPM generated and an attestation key may have signed. Nothing in it is verified yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attest<'a> {
+    /// Qualified Name of the signing key (Part 1 §16.6).
+    pub qualified_signer: &'a [u8],
+    /// The qualifying data of the command, up to 64 bytes.
+    pub extra_data: &'a [u8],
+    /// Clock, reset and restart counts at that moment.
+    pub clock: ClockInfo,
+    /// Vendor-specific firmware version.
+    pub firmware_version: u64,
+    /// What it is about.
+    pub attested: Attested<'a>,
+}
+
+/// `TPMS_CLOCK_INFO` (Part 2 §10.11.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockInfo {
+    /// Milliseconds for which the TPM has been powered, over its life.
+    pub clock: u64,
+    /// Number of TPM resets, that is of reboots.
+    pub reset_count: u32,
+    /// Number of restarts and resumes since the last reset.
+    pub restart_count: u32,
+    /// Whether no higher clock value can have been given out before.
+    pub safe: bool,
+}
+
+/// `TPMU_ATTEST`, as far as this project asks for it (Part 2 §10.12.11).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attested<'a> {
+    /// The output of `TPM2_Quote`.
+    Quote(QuoteInfo<'a>),
+    /// The output of `TPM2_Certify`.
+    Certify(Certified<'a>),
+}
+
+/// `TPMS_QUOTE_INFO` (Part 2 §10.12.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuoteInfo<'a> {
+    /// The bytes of `TPML_PCR_SELECTION`, for comparison bit by bit. Their structure has been checked.
+    pub selection: &'a [u8],
+    /// Digest over the selected values, by the hash of the signing scheme.
+    pub pcr_digest: &'a [u8],
+}
+
+/// `TPMS_CERTIFY_INFO` (Part 2 §10.12.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certified<'a> {
+    /// Name of the certified object.
+    pub name: &'a [u8],
+    /// Its qualified Name.
+    pub qualified_name: &'a [u8],
+}
+
+impl<'a> Attest<'a> {
+    /// Reads one whole `TPMS_ATTEST`.
+    ///
+    /// # Errors
+    /// Refuses a wrong magic, every type but quote and certify, a `safe` that is neither YES nor NO, and
+    /// bytes that are missing or left over.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new("TPMS_ATTEST", bytes);
+        let at_magic = reader.clone();
+        let magic = reader.u32()?;
+        if magic != TPM_GENERATED {
+            return Err(at_magic.malformed(Problem::Value {
+                field: "magic",
+                value: magic.into(),
+                wanted: "TPM_GENERATED_VALUE (0xff544347) is wanted: this was not made by a TPM",
+            }));
+        }
+        let at_type = reader.clone();
+        let kind = reader.u16()?;
+        let qualified_signer = reader.sized_u16("qualifiedSigner", LONGEST_NAME)?;
+        let extra_data = reader.sized_u16("extraData", LONGEST_NAME)?;
+        let clock = ClockInfo::read(&mut reader)?;
+        let firmware_version = reader.u64()?;
+        let attested = match kind {
+            ST_ATTEST_QUOTE => Attested::Quote(QuoteInfo::read(&mut reader)?),
+            ST_ATTEST_CERTIFY => Attested::Certify(Certified {
+                name: reader.sized_u16("name", LONGEST_NAME)?,
+                qualified_name: reader.sized_u16("qualifiedName", LONGEST_NAME)?,
+            }),
+            other => {
+                return Err(at_type.malformed(Problem::Value {
+                    field: "type",
+                    value: other.into(),
+                    wanted: "TPM_ST_ATTEST_QUOTE (0x8018) or TPM_ST_ATTEST_CERTIFY (0x8017) is wanted",
+                }));
+            }
+        };
+        reader.end()?;
+        Ok(Self { qualified_signer, extra_data, clock, firmware_version, attested })
+    }
+}
+
+impl ClockInfo {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let clock = reader.u64()?;
+        let reset_count = reader.u32()?;
+        let restart_count = reader.u32()?;
+        let at_safe = reader.clone();
+        let safe = match reader.u8()? {
+            0 => false,
+            1 => true,
+            other => {
+                let problem =
+                    Problem::Value { field: "safe", value: other.into(), wanted: "YES (1) or NO (0) is wanted" };
+                return Err(at_safe.malformed(problem));
+            }
+        };
+        Ok(Self { clock, reset_count, restart_count, safe })
+    }
+}
+
+impl<'a> QuoteInfo<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let mut look = reader.clone();
+        let start = look.offset();
+        let at_count = look.clone();
+        let count = look.u32()?;
+        if count > MOST_SELECTIONS {
+            let problem =
+                Problem::TooMany { field: "pcrSelect.count", value: count.into(), most: MOST_SELECTIONS.into() };
+            return Err(at_count.malformed(problem));
+        }
+        for _ in 0..count {
+            look.u16()?;
+            let at_size = look.clone();
+            let size = look.u8()?;
+            if size > 4 {
+                return Err(at_size.malformed(Problem::TooMany { field: "sizeofSelect", value: size.into(), most: 4 }));
+            }
+            look.take(size.into())?;
+        }
+        let selection = reader.take(look.offset() - start)?;
+        let pcr_digest = reader.sized_u16("pcrDigest", LONGEST_DIGEST)?;
+        Ok(Self { selection, pcr_digest })
+    }
+}
