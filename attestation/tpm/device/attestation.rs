@@ -1,0 +1,271 @@
+//! The attestation key, activation and quotes.
+
+use super::{Device, Guard};
+use crate::error::TpmError;
+use attest_evidence::tpm::{Attest, Attested, Credential, PcrIndex, PcrSelection, PcrValues, TpmName};
+use attest_evidence::{SecretBytes, Sha256Digest};
+use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, KeyCustomization, ak, pcr};
+use tss_esapi::attributes::ObjectAttributesBuilder;
+use tss_esapi::constants::SessionType;
+use tss_esapi::handles::{AuthHandle, KeyHandle};
+use tss_esapi::interface_types::algorithm::{HashingAlgorithm, SignatureSchemeAlgorithm};
+use tss_esapi::interface_types::dynamic_handles::Persistent;
+use tss_esapi::interface_types::ecc::EccCurve;
+use tss_esapi::interface_types::resource_handles::Provision;
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{Auth, Data, EncryptedSecret, IdObject, PcrSelectionList, PcrSlot, SignatureScheme};
+use tss_esapi::traits::Marshall as _;
+
+/// An attestation key as its owner remembers it.
+#[derive(Debug)]
+pub struct AttestationKey {
+    /// `TPMT_PUBLIC`.
+    pub public: Vec<u8>,
+    /// What it takes to use it.
+    pub credentials: Credentials,
+}
+
+/// What it takes to use an attestation key that lies in the TPM.
+#[derive(Debug)]
+pub struct Credentials {
+    /// Where it lies.
+    pub handle: u32,
+    /// Its Name.
+    pub name: TpmName,
+    /// The Name of the EK that it was made under: whoever salts sessions must salt with this one.
+    pub ek: TpmName,
+    /// Its authorization value.
+    pub auth: SecretBytes,
+}
+
+/// A quote and the values that it covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuoteOutput {
+    /// `TPMS_ATTEST`.
+    pub message: Vec<u8>,
+    /// `TPMT_SIGNATURE`.
+    pub signature: Vec<u8>,
+    /// The values of the selected PCRs at that moment: their digest is the one in the message.
+    pub pcrs: PcrValues,
+}
+
+pub(super) struct Loaded {
+    handle: KeyHandle,
+}
+
+/// Our attestation keys, one per runner identity on this machine, within the owner's persistent range
+/// (TCG Registry of Reserved TPM 2.0 Handles §2.3).
+const FIRST_HANDLE: u32 = 0x8101_a700;
+const HANDLES: u32 = 16;
+/// Quotes in a row whose PCRs changed between reading and quoting.
+const MOST_RACES: u32 = 5;
+
+/// Exempt from dictionary-attack protection: an unclean stop must not lock anything out.
+struct NoDictionaryAttack;
+
+impl KeyCustomization for &NoDictionaryAttack {
+    fn attributes(&self, attributes: ObjectAttributesBuilder) -> ObjectAttributesBuilder {
+        attributes.with_no_da(true)
+    }
+}
+
+impl Device {
+    /// Makes an attestation key under the EK, with an authorization value of its own, and leaves it in the
+    /// TPM: P-256, ECDSA with SHA-256, restricted, fixed to this TPM.
+    ///
+    /// # Errors
+    /// Whatever the TPM reports; that all handles for attestation keys are taken.
+    pub fn create_attestation_key(&mut self) -> Result<AttestationKey, TpmError> {
+        let used = self.handles_from(FIRST_HANDLE)?;
+        let handle = (FIRST_HANDLE..FIRST_HANDLE + HANDLES).find(|handle| !used.contains(handle)).ok_or_else(|| {
+            TpmError::Command {
+                command: "TPM2_EvictControl",
+                reason: format!(
+                    "all {HANDLES} handles from {FIRST_HANDLE:#x} are taken: retire runners of this machine"
+                ),
+            }
+        })?;
+        let auth = SecretBytes::random(32).map_err(|_| TpmError::Entropy)?;
+        let tss_auth = self.auth(&auth)?;
+        let ek = self.load_endorsement_key()?;
+        let ek_name = ek.name();
+        let created = ak::create_ak_2(
+            &mut self.context,
+            ek.handle,
+            HashingAlgorithm::Sha256,
+            AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256),
+            SignatureSchemeAlgorithm::EcDsa,
+            Some(tss_auth.clone()),
+            &NoDictionaryAttack,
+        );
+        let loaded = created.and_then(|created| {
+            let public = created.out_public.clone();
+            ak::load_ak(&mut self.context, ek.handle, Some(tss_auth), created.out_private, created.out_public)
+                .map(|handle| (handle, public))
+        });
+        self.flush(ek.handle.into());
+        let (transient, public) = loaded.map_err(|error| self.error("TPM2_Create", error))?;
+        let persistent = Persistent::Persistent(self.persistent_handle(handle)?);
+        self.with_transient(transient, |device, transient| {
+            device.guarded("TPM2_EvictControl", |context| {
+                context.evict_control(Provision::Owner, transient.into(), persistent).map(drop)
+            })
+        })?;
+        let public = self.marshal(&public)?;
+        let name = TpmName::of(&public);
+        Ok(AttestationKey { public, credentials: Credentials { handle, name, ek: ek_name, auth } })
+    }
+
+    /// Takes an attestation key out of the TPM. One that is not there is no error.
+    ///
+    /// # Errors
+    /// Whatever the TPM reports; [`TpmError::AttestationKeyChanged`] if another key lies there.
+    pub fn remove_attestation_key(&mut self, credentials: &Credentials) -> Result<(), TpmError> {
+        let Some((object, found)) = self.persistent(credentials.handle)? else { return Ok(()) };
+        if found != credentials.name {
+            let (handle, wanted) = (credentials.handle, credentials.name.clone());
+            return Err(TpmError::AttestationKeyChanged { handle, wanted, found });
+        }
+        let persistent = Persistent::Persistent(self.persistent_handle(credentials.handle)?);
+        self.attestation_key = None;
+        self.guarded("TPM2_EvictControl", |context| {
+            context.evict_control(Provision::Owner, object.into(), persistent).map(drop)
+        })
+    }
+
+    /// Makes ready to quote with an attestation key that lies in the TPM.
+    ///
+    /// # Errors
+    /// [`TpmError::AttestationKeyMissing`] or [`TpmError::AttestationKeyChanged`] if the TPM is not the one it
+    /// was made in, or has been cleared.
+    pub fn use_attestation_key(&mut self, credentials: &Credentials) -> Result<(), TpmError> {
+        let handle = credentials.handle;
+        let Some((object, found)) = self.persistent(handle)? else {
+            return Err(TpmError::AttestationKeyMissing { handle });
+        };
+        if found != credentials.name {
+            return Err(TpmError::AttestationKeyChanged { handle, wanted: credentials.name.clone(), found });
+        }
+        if let Guard::Salted(_) = self.guard {
+            // The session was salted with whatever EK the TPM showed. It has to be the one that was checked
+            // against its certificate at enrolment, or an interposer may have shown its own.
+            let ek = self.load_endorsement_key()?;
+            self.flush(ek.handle.into());
+            if ek.name() != credentials.ek {
+                let (wanted, found) = (credentials.ek.clone(), ek.name());
+                return Err(TpmError::AttestationKeyChanged { handle, wanted, found });
+            }
+        }
+        let auth = self.auth(&credentials.auth)?;
+        self.plain("authorization value", |context| context.tr_set_auth(object.into(), auth))?;
+        self.attestation_key = Some(Loaded { handle: object });
+        Ok(())
+    }
+
+    /// `TPM2_ActivateCredential`: the secret in `credential`, if this TPM holds both the EK that it was
+    /// encrypted to and the attestation key that it names.
+    ///
+    /// # Errors
+    /// Whatever the TPM reports: a credential for another key fails its integrity check.
+    pub fn activate(&mut self, credential: &Credential) -> Result<SecretBytes, TpmError> {
+        let ak = self.attestation_key()?;
+        let id_object =
+            IdObject::try_from(credential.id_object.clone()).map_err(|error| self.error("TPM2B_ID_OBJECT", error))?;
+        let secret = EncryptedSecret::try_from(credential.encrypted_secret.clone())
+            .map_err(|error| self.error("TPM2B_ENCRYPTED_SECRET", error))?;
+        let ek = self.load_endorsement_key()?;
+        let digest = self.with_transient(ek.handle, |device, ek| {
+            device.with_policy_session(SessionType::Policy, |device, session, policy| {
+                device.guarded("TPM2_PolicySecret", |context| {
+                    let (nonce, cp_hash, reference) = Default::default();
+                    context.policy_secret(policy, AuthHandle::Endorsement, nonce, cp_hash, reference, None).map(drop)
+                })?;
+                device.guarded_twice("TPM2_ActivateCredential", (device.guard(), session), |context| {
+                    context.activate_credential(ak, ek, id_object, secret)
+                })
+            })
+        })?;
+        Ok(SecretBytes::new(digest.value().to_vec()))
+    }
+
+    /// Quotes the selected PCRs of the SHA-256 bank with `qualifying_data`, and tells their values.
+    ///
+    /// One command, as long as the PCRs are what they were at the last quote.
+    ///
+    /// # Errors
+    /// Whatever the TPM reports; [`TpmError::NotEnrolled`] without an attestation key.
+    pub fn quote(&mut self, selection: PcrSelection, qualifying_data: &Sha256Digest) -> Result<QuoteOutput, TpmError> {
+        let ak = self.attestation_key()?;
+        let list = self.selection_list(selection)?;
+        for _ in 0..MOST_RACES {
+            let data = Data::try_from(qualifying_data.as_bytes().as_slice())
+                .map_err(|error| self.error("TPM2B_DATA", error))?;
+            let (attest, signature) =
+                self.guarded("TPM2_Quote", |context| context.quote(ak, data, SignatureScheme::Null, list.clone()))?;
+            let message = attest.marshall().map_err(|error| self.error("TPMS_ATTEST", error))?;
+            let signature = signature.marshall().map_err(|error| self.error("TPMT_SIGNATURE", error))?;
+            for attempt in 0..2 {
+                if attempt == 1 || self.pcrs.as_ref().is_none_or(|pcrs| pcrs.selection() != selection) {
+                    self.pcrs = Some(self.read_pcrs(selection)?);
+                }
+                if let Some(pcrs) = self.pcrs.as_ref().filter(|pcrs| covers(&message, pcrs)) {
+                    return Ok(QuoteOutput { message, signature, pcrs: pcrs.clone() });
+                }
+            }
+        }
+        Err(TpmError::PcrsUnstable(MOST_RACES))
+    }
+
+    /// The values of the selected PCRs of the SHA-256 bank.
+    ///
+    /// # Errors
+    /// Whatever the TPM reports, and PCRs that the bank doesn't have.
+    pub fn read_pcrs(&mut self, selection: PcrSelection) -> Result<PcrValues, TpmError> {
+        let list = self.selection_list(selection)?;
+        let data = self.plain("TPM2_PCR_Read", |context| pcr::read_all(context, list))?;
+        let missing = || TpmError::Command {
+            command: "TPM2_PCR_Read",
+            reason: format!("the TPM has no value for each of {selection}: is its SHA-256 bank active?"),
+        };
+        let bank = data.pcr_bank(HashingAlgorithm::Sha256).ok_or_else(missing)?;
+        let value = |index: PcrIndex| {
+            let digest = bank.get_digest(slot(index)?)?;
+            Some((index, <[u8; 32]>::try_from(digest.value()).ok()?))
+        };
+        let values = selection.indexes().map(value).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
+        Ok(PcrValues::new(values))
+    }
+
+    pub(super) fn attestation_key(&self) -> Result<KeyHandle, TpmError> {
+        self.attestation_key.as_ref().map(|key| key.handle).ok_or(TpmError::NotEnrolled)
+    }
+
+    pub(super) fn selection_list(&self, selection: PcrSelection) -> Result<PcrSelectionList, TpmError> {
+        let slots = selection.indexes().filter_map(slot).collect::<Vec<_>>();
+        PcrSelectionList::builder()
+            .with_selection(HashingAlgorithm::Sha256, &slots)
+            .build()
+            .map_err(|error| self.error("TPML_PCR_SELECTION", error))
+    }
+
+    pub(super) fn auth(&self, auth: &SecretBytes) -> Result<Auth, TpmError> {
+        auth.expose(|bytes| Auth::try_from(bytes)).map_err(|error| self.error("TPM2B_AUTH", error))
+    }
+
+    /// Sessions for a command whose second handle is the attestation key and whose first has an empty
+    /// authorization value.
+    pub(super) const fn sessions_with_attestation_key_second(&self) -> (AuthSession, AuthSession) {
+        (AuthSession::Password, self.guard())
+    }
+}
+
+fn slot(index: PcrIndex) -> Option<PcrSlot> {
+    PcrSlot::try_from(1u32 << index.get()).ok()
+}
+
+fn covers(message: &[u8], pcrs: &PcrValues) -> bool {
+    matches!(
+        Attest::parse(message),
+        Ok(Attest { attested: Attested::Quote(quote), .. }) if quote.pcr_digest == pcrs.digest().as_bytes()
+    )
+}

@@ -1,0 +1,28 @@
+//! The TPM of this machine, and nobody else's business.
+//!
+//! The only crate that links libtss2 and libtpms. [`Tpm`] is a handle to the one thread that owns the TPM;
+//! what runs there sees a [`Device`], whose methods are the operations this project needs:
+//!
+//! | what | how |
+//! |---|---|
+//! | [`Device::endorsement`] | EK and its certificate |
+//! | [`Device::create_attestation_key`], [`Device::use_attestation_key`] | the AK, under the EK, persistent |
+//! | [`Device::activate`] | proof that AK and EK share a TPM |
+//! | [`Device::quote`] | signed PCR values |
+//! | [`Device::create_signing_key`], [`Device::sign`], [`Device::certify`] | P-256 keys that never leave |
+//! | [`Device::create_derivation_key`], [`Device::derive`] | HMAC keys that never leave |
+//! | [`Device::seal`], [`Device::unseal`] | bytes that only this boot state opens |
+//!
+//! Sessions and transient objects are closed on every path, also when a command fails.
+
+mod device;
+mod error;
+mod thread;
+mod transport;
+
+pub use device::{
+    AttestationKey, Credentials, DerivationKey, Device, Endorsed, Handles, QuoteOutput, Sealed, SigningKey, StoredKey,
+};
+pub use error::TpmError;
+pub use thread::Tpm;
+pub use transport::{Embedded, SessionProtection, Transport, TransportError, serve_embedded};
