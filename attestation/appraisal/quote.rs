@@ -1,0 +1,174 @@
+//! Quotes, from bytes to belief.
+
+use crate::key::AttestationKey;
+use crate::signature::{SignatureRefused, verify};
+use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::tpm::{Attest, Attested, ClockInfo, PcrSelection, PcrValues, QuoteInfo, Signature};
+use attest_evidence::{Malformed, Sha256Digest};
+
+/// A quote as it came: two byte strings and the values it is said to cover.
+#[derive(Debug, Clone, Copy)]
+pub struct RawQuote<'a> {
+    /// `TPMS_ATTEST`.
+    pub message: &'a [u8],
+    /// `TPMT_SIGNATURE`.
+    pub signature: &'a [u8],
+    /// Values of the selected PCRs, 32 bytes each, ascending.
+    pub pcrs: &'a [u8],
+}
+
+/// A quote whose form is right. Nothing in it is believed.
+#[derive(Debug, Clone)]
+pub struct ParsedQuote<'a> {
+    message: &'a [u8],
+    signature: Signature<'a>,
+    attest: Attest<'a>,
+    quote: QuoteInfo<'a>,
+    pcrs: &'a [u8],
+}
+
+/// A quote by the right key, fresh for the right request, over the right PCRs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedQuote {
+    pcrs: PcrValues,
+    clock: ClockInfo,
+    firmware_version: u64,
+}
+
+/// Why a quote is not believed. The first thing wrong, in the order of the checks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QuoteRefused {
+    /// The quote, its signature or the PCR values are not of their form.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// The key signed something that is no quote.
+    #[error("the attestation key signed a TPM2_Certify statement, not a quote")]
+    NotAQuote,
+    /// The signature says it is of another scheme than the key's.
+    #[error("the quote is signed by {found}, the attestation key signs by {wanted}")]
+    Scheme {
+        /// The key's.
+        wanted: &'static str,
+        /// The signature's.
+        found: &'static str,
+    },
+    /// The key itself can't be used: a point off the curve.
+    #[error("the attestation key is not a valid key")]
+    Key,
+    /// The signature is not that key's over these bytes.
+    #[error("the quote's signature is not that of the enrolled attestation key")]
+    Signature,
+    /// The quote was made for another request.
+    #[error("the quote was not made for this request: something in it was changed, or the quote is another's")]
+    Binding {
+        /// What the request calls for.
+        wanted: Sha256Digest,
+        /// What the quote holds.
+        found: String,
+    },
+    /// Other PCRs, another bank, another order.
+    #[error("the quote covers other PCRs than the broker asked for")]
+    Selection {
+        /// What was asked for.
+        wanted: PcrSelection,
+        /// `TPML_PCR_SELECTION` in the quote.
+        found: String,
+    },
+    /// The values beside the quote are not those that it covers.
+    #[error("the PCR values are not those that the quote covers")]
+    Values {
+        /// The digest in the quote.
+        quoted: String,
+        /// The digest of the values.
+        computed: Sha256Digest,
+    },
+}
+
+impl<'a> RawQuote<'a> {
+    /// Checks the form of message and signature.
+    ///
+    /// # Errors
+    /// [`QuoteRefused::Malformed`] and [`QuoteRefused::NotAQuote`].
+    pub fn parse(self) -> Result<ParsedQuote<'a>, QuoteRefused> {
+        let attest = Attest::parse(self.message)?;
+        let Attested::Quote(quote) = attest.attested else { return Err(QuoteRefused::NotAQuote) };
+        let signature = Signature::parse(self.signature)?;
+        Ok(ParsedQuote { message: self.message, signature, attest, quote, pcrs: self.pcrs })
+    }
+}
+
+impl ParsedQuote<'_> {
+    /// Checks that `key` made this quote, with `qualifying_data`, over `selection`, and that the values are
+    /// those that it covers.
+    ///
+    /// The caller must have taken the nonce behind `qualifying_data` out of use.
+    ///
+    /// # Errors
+    /// See [`QuoteRefused`].
+    pub fn verify(
+        &self,
+        key: &AttestationKey,
+        qualifying_data: &Sha256Digest,
+        selection: PcrSelection,
+    ) -> Result<VerifiedQuote, QuoteRefused> {
+        verify(key.parameters(), self.message, &self.signature).map_err(|refused| match refused {
+            SignatureRefused::Scheme { wanted, found } => QuoteRefused::Scheme { wanted, found },
+            SignatureRefused::Key => QuoteRefused::Key,
+            SignatureRefused::Wrong => QuoteRefused::Signature,
+        })?;
+        if self.attest.extra_data != qualifying_data.as_bytes() {
+            let found = attest_evidence::digest::to_hex(self.attest.extra_data);
+            return Err(QuoteRefused::Binding { wanted: *qualifying_data, found });
+        }
+        if self.quote.selection != selection.to_tpml() {
+            let found = attest_evidence::digest::to_hex(self.quote.selection);
+            return Err(QuoteRefused::Selection { wanted: selection, found });
+        }
+        let pcrs = PcrValues::parse(selection, self.pcrs)?;
+        if self.quote.pcr_digest != pcrs.digest().as_bytes() {
+            let quoted = attest_evidence::digest::to_hex(self.quote.pcr_digest);
+            return Err(QuoteRefused::Values { quoted, computed: pcrs.digest() });
+        }
+        Ok(VerifiedQuote { pcrs, clock: self.attest.clock, firmware_version: self.attest.firmware_version })
+    }
+}
+
+impl VerifiedQuote {
+    /// The quoted values.
+    pub const fn pcrs(&self) -> &PcrValues {
+        &self.pcrs
+    }
+
+    /// Clock and reset counts at the moment of the quote.
+    pub const fn clock(&self) -> ClockInfo {
+        self.clock
+    }
+
+    /// The TPM's firmware version, vendor-specific.
+    pub const fn firmware_version(&self) -> u64 {
+        self.firmware_version
+    }
+}
+
+impl Explain for QuoteRefused {
+    fn report(&self) -> Report {
+        let report = |code| Report::new(code, Fault::Identity, self.to_string());
+        match self {
+            Self::Malformed(malformed) => {
+                report("AR-E201").fact("structure", malformed.structure).fact("byte", malformed.offset)
+            }
+            Self::NotAQuote => report("AR-E202"),
+            Self::Scheme { wanted, found } => report("AR-E203").fact("wanted", wanted).fact("got", found),
+            Self::Key => report("AR-E204"),
+            Self::Signature => {
+                report("AR-E205").hint("was the TPM cleared or replaced since enrolment? Enroll again with a new token")
+            }
+            Self::Binding { wanted, found } => report("AR-E206")
+                .fact("wanted", wanted)
+                .fact("got", found)
+                .hint("nothing was released. If nobody tampers, agent and broker disagree on a version"),
+            Self::Selection { wanted, found } => report("AR-E207").fact("wanted", wanted).fact("got", found),
+            Self::Values { quoted, computed } => report("AR-E208").fact("quoted", quoted).fact("sent", computed),
+        }
+    }
+}
