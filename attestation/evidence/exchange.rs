@@ -37,6 +37,7 @@ use crate::digest::Sha256Digest;
 
 /// The version of the exchange that this crate speaks.
 pub const VERSION: u16 = 1;
+const VERSION_WANTED: &str = "1 is wanted: agent and broker speak different versions";
 /// Most bytes of `bound`: a request with some hundred handles and arguments is under 64 KiB.
 pub const LONGEST_BOUND: u32 = 128 * 1024;
 /// Most bytes of one log: a crypto-agile event log is under 256 KiB, an IMA delta under 2 MiB.
@@ -122,13 +123,30 @@ pub fn write_exchange(bound: &[u8], evidence: &RawEvidence<'_>) -> Result<Vec<u8
 }
 
 impl<'a> Exchange<'a> {
+    /// The challenge alone, whatever follows it: its nonce is to be taken out of use before anything else is
+    /// looked at, so that a broken exchange uses it up too.
+    ///
+    /// # Errors
+    /// Refuses bytes that don't start as an exchange does.
+    pub fn challenge_of(bytes: &[u8]) -> Result<Challenge, Malformed> {
+        let mut reader = Reader::new("exchange", bytes);
+        reader.expect_u16("version", VERSION, VERSION_WANTED)?;
+        let at_bound = reader.clone();
+        let length = reader.u32()?;
+        if length > LONGEST_BOUND {
+            let problem = Problem::TooMany { field: "bound", value: length.into(), most: LONGEST_BOUND.into() };
+            return Err(at_bound.malformed(problem));
+        }
+        Challenge::parse(reader.sized_u16("challenge", 256)?)
+    }
+
     /// Takes one whole exchange apart, down to the challenge but not into the request.
     ///
     /// # Errors
     /// Refuses other versions, parts above their bounds, and bytes missing or left over.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new("exchange", bytes);
-        reader.expect_u16("version", VERSION, "1 is wanted: agent and broker speak different versions")?;
+        reader.expect_u16("version", VERSION, VERSION_WANTED)?;
         let bound = reader.sized_u32("bound", LONGEST_BOUND)?;
         let quote = reader.sized_u32("quote", 4096)?;
         let signature = reader.sized_u32("signature", 4096)?;

@@ -93,6 +93,21 @@ pub enum Fault {
     Bug,
 }
 
+impl Fault {
+    /// The exit status of every command but `run`: 1 the answer is no, 2 usage, 3 local environment, 4 identity
+    /// refused, 5 broker unreachable, 70 a bug.
+    pub const fn exit_status(self) -> u8 {
+        match self {
+            Self::Refused | Self::NotAComponent | Self::TimedOut | Self::Trapped => 1,
+            Self::Usage => 2,
+            Self::Environment => 3,
+            Self::Identity => 4,
+            Self::Unreachable => 5,
+            Self::Bug => 70,
+        }
+    }
+}
+
 /// An error as its reader gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

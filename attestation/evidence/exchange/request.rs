@@ -162,6 +162,15 @@ pub enum KeyUse {
     Sign,
 }
 
+impl KeyUse {
+    /// As text: also the name of policy's action.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sign => "sign",
+        }
+    }
+}
+
 /// What a signature looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,0 +1,63 @@
+//! `root`: who vouches for TPMs.
+
+use super::Global;
+use super::state::{State, admin_entry};
+use crate::store::AddRoot;
+use attest_appraisal::TpmClass;
+use attest_evidence::Sha256Digest;
+use attest_evidence::report::{Explain as _, Fault, Report};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Root {
+    /// Trust a certificate to vouch for TPMs of a class, or make an intermediate known
+    Add {
+        #[command(flatten)]
+        role: Role,
+        /// Certificate, PEM or DER
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Role {
+    /// What TPMs under it are: `discrete`, `firmware`, `virtual` or `software`
+    #[arg(long)]
+    class: Option<TpmClass>,
+    /// It lies between a root and TPMs
+    #[arg(long)]
+    intermediate: bool,
+}
+
+impl Root {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Report> {
+        let Self::Add { role, file } = self;
+        let unreadable =
+            |reason: String| Report::new("AR-B007", Fault::Usage, format!("can't read {}: {reason}", file.display()));
+        let bytes = std::fs::read(&file).map_err(|error| unreadable(error.to_string()))?;
+        let certificate = if bytes.starts_with(b"-----BEGIN") {
+            let (_, pem) = x509_parser::pem::parse_x509_pem(&bytes).map_err(|error| unreadable(error.to_string()))?;
+            pem.contents
+        } else {
+            bytes
+        };
+        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| unreadable(error.to_string()))?;
+        if !parsed.is_ca() {
+            return Err(Report::new("AR-B008", Fault::Refused, "the certificate is not an authority's")
+                .fact("subject", parsed.subject()));
+        }
+        let subject = parsed.subject().to_string();
+        let fingerprint = Sha256Digest::of(&certificate);
+        let audit = admin_entry("root add", &(fingerprint, &subject, role.class.map(TpmClass::as_str)))?;
+        let add = AddRoot { class: role.class, certificate, audit };
+        State::of(global)?.store().await?.commit(add).await.map_err(|error| error.report())?;
+        match role.class {
+            Some(class) => eprintln!("`{subject}` vouches for TPMs of class {class}"),
+            None => eprintln!("`{subject}` is known as an intermediate"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! Where a broker lives.
+
+use super::Global;
+use crate::audit::{Entry, Kind};
+use crate::broker::{Broker, Settings};
+use crate::keys::RootKey;
+use crate::store::Store;
+use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::time::{Clock as _, SystemClock};
+use serde::Serialize;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The state directory of a broker.
+pub(super) struct State {
+    directory: PathBuf,
+    root_key: PathBuf,
+}
+
+impl State {
+    pub(super) fn of(global: &Global) -> Result<Self, Report> {
+        let directory = match &global.state {
+            Some(directory) => directory.clone(),
+            None => default_directory()?,
+        };
+        let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|path| Path::new(&path).join("root-key"));
+        let root_key = match (&global.root_key, credential.filter(|path| path.exists())) {
+            (Some(path), _) => path.clone(),
+            (None, Some(path)) => path,
+            (None, None) => directory.join("root.key"),
+        };
+        Ok(Self { directory, root_key })
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.directory.join("broker.db")
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.database().exists()
+    }
+
+    /// Makes the directory, the root key unless there is one, the database and the broker's keys, and applies
+    /// the policy for development.
+    pub(super) async fn init(&self) -> Result<(), Report> {
+        let cannot = |what: &Path, error: std::io::Error| {
+            Report::new("AR-B002", Fault::Environment, format!("can't make {}: {error}", what.display()))
+                .hint("`--state DIR` chooses another directory")
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
+            .map_err(|error| cannot(&self.directory, error))?;
+        if !self.root_key.exists() {
+            let text = RootKey::generate().map_err(|error| error.report())?.to_text();
+            let mut file = fs::File::options()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&self.root_key)
+                .map_err(|error| cannot(&self.root_key, error))?;
+            text.expose(|text| file.write_all(text))
+                .and_then(|()| file.sync_all())
+                .map_err(|error| cannot(&self.root_key, error))?;
+        }
+        let root = RootKey::read(&self.root_key).map_err(|error| error.report())?;
+        let now = SystemClock.now();
+        Broker::init(&self.database(), &root, now).await.map_err(|error| error.report())?;
+        let store = self.store().await?;
+        super::policy::apply(&store, crate::policy::DEVELOPMENT, "development").await?;
+        Ok(())
+    }
+
+    pub(super) async fn store(&self) -> Result<Store, Report> {
+        if !self.exists() {
+            let what = format!("there is no broker in {}", self.directory.display());
+            return Err(Report::new("AR-B003", Fault::Environment, what)
+                .hint("`attest-broker init` makes one; `--state DIR` chooses another directory"));
+        }
+        Store::open(&self.database(), false).await.map_err(|error| error.report())
+    }
+
+    pub(super) async fn broker(&self, settings: Settings) -> Result<Broker, Report> {
+        self.store().await?;
+        let root = RootKey::read(&self.root_key).map_err(|error| error.report())?;
+        Broker::open(&self.database(), root, settings, Arc::new(SystemClock)).await.map_err(|error| error.report())
+    }
+}
+
+fn default_directory() -> Result<PathBuf, Report> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/attest-broker"));
+    }
+    let base = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
+    base.or(home).map(|base| base.join("attest-broker")).ok_or_else(|| {
+        Report::new("AR-B004", Fault::Environment, "neither HOME nor XDG_STATE_HOME is set")
+            .hint("`--state DIR` says where the broker's state lies")
+    })
+}
+
+/// An audit entry about something that an admin does, with the user who does it.
+pub(super) fn admin_entry(what: &str, about: &impl Serialize) -> Result<Entry, Report> {
+    let body = serde_json::json!({ "what": what, "by_uid": rustix::process::getuid().as_raw(), "about": about });
+    Entry::new(SystemClock.now(), Kind::Admin, &body).map_err(|error| error.report())
+}

@@ -1,0 +1,141 @@
+//! What all parts of a running broker share.
+
+use crate::keys::{BrokerKeys, KeyError, RootKey, StoredKeys};
+use crate::policy::{Policy, PolicyError};
+use crate::store::{Store, StoreError};
+use attest_evidence::UnixSeconds;
+use attest_evidence::report::{Explain, Report};
+use attest_evidence::time::Clock;
+use attest_evidence::tpm::PcrSelection;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What an operator may set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The PCRs that quotes must cover.
+    pub pcrs: PcrSelection,
+    /// Seconds for which a challenge can be answered.
+    pub challenge_seconds: u64,
+    /// Seconds after which a lease ends, whatever the step says.
+    pub lease_seconds: u64,
+    /// Seconds between heartbeats.
+    pub heartbeat_seconds: u32,
+}
+
+impl Settings {
+    /// Firmware, boot loader, kernel, and the shim's keys: what a boot leaves unchanged while it lasts
+    /// (PC Client Platform Firmware Profile §3.3.4, UAPI Group Linux TPM PCR Registry). IMA's PCR 10
+    /// changes all the time and needs its log.
+    const PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let pcrs = PcrSelection::of(Self::PCRS.into_iter().filter_map(attest_evidence::tpm::PcrIndex::new));
+        Self { pcrs, challenge_seconds: 60, lease_seconds: 15 * 60, heartbeat_seconds: 10 }
+    }
+}
+
+/// A broker: its store, its keys, its settings and the policy in force.
+pub struct Broker {
+    pub(crate) store: Store,
+    pub(crate) keys: BrokerKeys,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    policy: RwLock<Option<Arc<Policy>>>,
+}
+
+/// Why a broker can't start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokerError {
+    /// Its store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+}
+
+impl Explain for BrokerError {
+    fn report(&self) -> Report {
+        match self {
+            Self::Store(error) => error.report(),
+            Self::Keys(error) => error.report(),
+        }
+    }
+}
+
+impl Broker {
+    /// Opens the broker whose database is at `database`.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn open(
+        database: &Path,
+        root: RootKey,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BrokerError> {
+        let store = Store::open(database, false).await?;
+        let stored = store
+            .broker_keys()
+            .await?
+            .ok_or(StoreError::Missing { kind: "broker in this database", name: database.display().to_string() })?;
+        let keys = BrokerKeys::open(root, stored)?;
+        Ok(Self { store, keys, settings, clock, policy: RwLock::new(None) })
+    }
+
+    /// Makes the database and the keys of a new broker.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] if there is one already.
+    pub async fn init(database: &Path, root: &RootKey, now: UnixSeconds) -> Result<StoredKeys, BrokerError> {
+        let store = Store::open(database, true).await?;
+        if let Some(stored) = store.broker_keys().await? {
+            return Err(StoreError::Exists(stored.id.to_string()).into());
+        }
+        let stored = BrokerKeys::generate(root, now)?;
+        store.commit(crate::store::AddBroker { keys: stored.clone(), created: now }).await?;
+        Ok(stored)
+    }
+
+    /// The broker's store.
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The broker's keys.
+    pub const fn keys(&self) -> &BrokerKeys {
+        &self.keys
+    }
+
+    /// The broker's clock.
+    pub fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
+    /// The policy in force, compiled; compiled anew when another version has been applied.
+    pub(crate) async fn policy(&self) -> Result<Arc<Policy>, PolicyInForceError> {
+        let version = self.store.policy_version().await?;
+        let held = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(policy) = held.filter(|policy| policy.version() == version) {
+            return Ok(policy);
+        }
+        let row = self.store.policy(version).await?.ok_or(PolicyInForceError::None)?;
+        let policy = Arc::new(Policy::compile(row.version, &row.text)?);
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&policy));
+        Ok(policy)
+    }
+}
+
+/// Why there is no policy to ask. Without one nothing is released.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PolicyInForceError {
+    #[error("no policy has been applied")]
+    None,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+}

@@ -1,0 +1,265 @@
+//! The exchange: from bytes that anybody may have sent to a grant, or to a refusal with its reason.
+
+mod grant;
+mod job;
+
+pub use grant::{Grant, GrantError};
+pub use job::{JobRefused, VerifiedJob};
+
+use crate::audit::{Entry, Kind};
+use crate::broker::{Broker, PolicyInForceError};
+use crate::policy::{Decision, Denied};
+use crate::secrets;
+use crate::server::Refusal;
+use crate::store::{ConsumeNonce, Consumed, Record, RunnerRow, StoreError, Transaction, record};
+use attest_appraisal::AppraisedHost;
+use attest_evidence::exchange::{Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse};
+use attest_evidence::name::SecretName;
+use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::{Malformed, SecretBytes};
+use serde::Serialize;
+use sqlx::{Row as _, SqliteConnection};
+
+impl Broker {
+    /// A challenge for whoever says it holds this attestation key. Nothing is remembered.
+    ///
+    /// # Errors
+    /// The operating system gave no randomness.
+    pub(crate) fn challenge(&self, request: ChallengeRequest) -> Result<Challenge, Refusal> {
+        let nonce = Nonce::random().map_err(|_| Refusal::internal("no randomness"))?;
+        let expires = self.now().plus(self.settings.challenge_seconds);
+        Ok(self.keys.challenge().challenge(nonce, self.keys.id().clone(), request.ak, self.settings.pcrs, expires))
+    }
+
+    /// Answers an exchange: the signed grant, once it is on the disk.
+    ///
+    /// # Errors
+    /// The refusal, once that is on the disk.
+    pub(crate) async fn exchange(&self, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+        // Before the challenge is known to be ours there is nothing to remember a refusal by.
+        let challenge = Exchange::challenge_of(bytes).map_err(|malformed| Refusal::of(&malformed_report(malformed)))?;
+        let now = self.now();
+        self.keys.challenge().check(&challenge, now).map_err(|refused| Refusal::of(&challenge_report(refused)))?;
+        let consume = ConsumeNonce { nonce: challenge.nonce.clone(), expires: challenge.expires, now };
+        let refused = match self.store.commit(consume).await? {
+            Consumed::Replayed => Refused::Replayed,
+            Consumed::Fresh => {
+                // What a decision rests on may change while it is made. Then it is made once more.
+                let mut result = self.decide(bytes).await;
+                if matches!(result, Err(Refused::Store(StoreError::Stale))) {
+                    result = self.decide(bytes).await;
+                }
+                match result {
+                    Ok(grant) => return Ok(grant),
+                    Err(refused) => refused,
+                }
+            }
+        };
+        Err(self.refuse(&challenge, bytes, &refused).await)
+    }
+
+    /// From a challenge whose nonce has been used up to a grant that is on the disk.
+    async fn decide(&self, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
+        let exchange = Exchange::parse(bytes)?;
+        let request = Request::parse(exchange.request)?;
+        let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
+        let host = AppraisedHost::appraise(&exchange, &request, &row.runner)?;
+        let job = VerifiedJob::identify(request.session.as_ref(), &host)?;
+        let policy = self.policy().await?;
+        let decision = Decision::ask(&policy, &host, &job, &request)?;
+        let secrets = self.open_secrets(&request).await?;
+        let grant = Grant::issue(self, &host, &job, &decision, &request, &secrets)?;
+
+        let entry = Entry::with_id(
+            grant.body().audit.clone(),
+            grant.body().issued,
+            Kind::Granted,
+            &GrantedEntry { grant: &grant, host: &host, decision: &decision, request: &request },
+        )?;
+        let signed = grant.sign(&self.keys);
+        let record =
+            RecordGrant { runner: row, policy_version: decision.policy_version(), lease: grant.into_lease(), entry };
+        self.store.commit(record).await?;
+        Ok(signed)
+    }
+
+    /// The values of the secrets asked for, after policy has said yes.
+    async fn open_secrets(&self, request: &Request) -> Result<Vec<GrantedValue>, Refused> {
+        let stage = request.step.stage;
+        let mut values = Vec::with_capacity(request.secrets.len());
+        for asked in &request.secrets {
+            let missing = || Refused::NoSecret(format!("{stage}/{}", asked.name));
+            let row = self.store.secret(stage, &asked.name).await?.ok_or_else(missing)?;
+            let value = secrets::open(self.keys.root(), stage, &asked.name, row.version, &row.sealed)
+                .map_err(|error| Refused::Grant(GrantError::Keys(error)))?;
+            values.push(GrantedValue { name: asked.name.clone(), version: row.version, usage: asked.usage, value });
+        }
+        Ok(values)
+    }
+
+    /// Writes a refusal down and says so to the caller, who learns its reason and the entry's id.
+    async fn refuse(&self, challenge: &Challenge, bytes: &[u8], refused: &Refused) -> Refusal {
+        let report = refused.report();
+        // What was asked, as far as it can be told; nobody vouches for it.
+        let claimed = Exchange::parse(bytes).ok().and_then(|exchange| Request::parse(exchange.request).ok());
+        let body = RefusedEntry { ak: challenge.ak.to_string(), report: &report, claimed: claimed.as_ref() };
+        tracing::warn!(code = %report.code, ak = %challenge.ak, what = %report.what, "exchange refused");
+        match Entry::new(self.now(), Kind::Refused, &body) {
+            Ok(entry) => {
+                let audit = entry.id.clone();
+                match self.store.commit(Record(entry)).await {
+                    Ok(()) => Refusal::recorded(&report, audit),
+                    Err(error) => {
+                        tracing::error!(%error, "a refusal could not be recorded");
+                        Refusal::of(&report)
+                    }
+                }
+            }
+            Err(_) => Refusal::of(&report),
+        }
+    }
+}
+
+/// A secret that was granted, opened.
+pub(crate) struct GrantedValue {
+    pub(crate) name: SecretName,
+    pub(crate) version: u64,
+    pub(crate) usage: SecretUse,
+    pub(crate) value: SecretBytes,
+}
+
+/// Why an exchange, whose challenge was ours, gets no grant.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("the nonce of this challenge has been used")]
+    Replayed,
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("no runner has this attestation key")]
+    UnknownRunner,
+    #[error(transparent)]
+    Host(#[from] attest_appraisal::HostRefused),
+    #[error(transparent)]
+    Job(#[from] JobRefused),
+    #[error(transparent)]
+    Policy(#[from] PolicyInForceError),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("there is no secret `{0}`")]
+    NoSecret(String),
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Explain for Refused {
+    fn report(&self) -> Report {
+        let report = |code, fault| Report::new(code, fault, self.to_string());
+        match self {
+            Self::Replayed => report("AR-X104", Fault::Identity)
+                .hint("each exchange needs a challenge of its own. If nobody replays, a proxy sends requests twice"),
+            Self::Malformed(malformed) => malformed_report(*malformed),
+            Self::UnknownRunner => report("AR-X105", Fault::Identity)
+                .hint("enroll this runner: `attest-run enroll --broker URL --token TOKEN`"),
+            Self::Host(refused) => refused.report(),
+            Self::Job(refused) => refused.report(),
+            Self::Policy(PolicyInForceError::None) => report("AR-P401", Fault::Refused)
+                .hint("an admin applies one: `attest-broker policy apply FILE`. Without a policy nothing is released"),
+            Self::Policy(PolicyInForceError::Store(error)) | Self::Store(error) => error.report(),
+            Self::Policy(PolicyInForceError::Policy(error)) => error.report(),
+            Self::Denied(denied) => denied.report(),
+            Self::NoSecret(_) => report("AR-P403", Fault::Refused)
+                .hint("an admin sets it: `attest-broker secret set NAME --stage STAGE`"),
+            Self::Grant(error) => error.report(),
+        }
+    }
+}
+
+fn malformed_report(malformed: Malformed) -> Report {
+    Report::new("AR-X101", Fault::Identity, malformed.to_string())
+        .fact("structure", malformed.structure)
+        .fact("byte", malformed.offset)
+        .hint("agent and broker of one version understand each other")
+}
+
+fn challenge_report(refused: ChallengeRefused) -> Report {
+    match refused {
+        ChallengeRefused::NotOurs => {
+            Report::new("AR-X102", Fault::Identity, refused.to_string()).hint("is the agent enrolled with this broker?")
+        }
+        ChallengeRefused::Expired { expires, now } => Report::new("AR-X103", Fault::Identity, refused.to_string())
+            .fact("expired", expires)
+            .fact("broker's clock", now)
+            .hint("try again; a quote must follow its challenge within a minute"),
+    }
+}
+
+/// Commits a grant: its lease and its audit entry, if runner and policy are still what the decision saw.
+struct RecordGrant {
+    runner: RunnerRow,
+    policy_version: i64,
+    lease: crate::store::LeaseRow,
+    entry: Entry,
+}
+
+impl Transaction for RecordGrant {
+    type Output = ();
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let row = sqlx::query(
+            "SELECT (SELECT state FROM runners WHERE id = ?), (SELECT coalesce(max(version), 0) FROM policies)",
+        )
+        .bind(self.runner.id)
+        .fetch_one(&mut *connection)
+        .await?;
+        let state: Option<String> = row.get(0);
+        let version: i64 = row.get(1);
+        if state.as_deref() != Some(self.runner.runner.state.as_str()) || version != self.policy_version {
+            return Err(StoreError::Stale);
+        }
+        crate::store::insert_lease(connection, &self.lease).await?;
+        record(connection, &self.entry).await
+    }
+}
+
+/// What the audit log says of a grant.
+struct GrantedEntry<'a> {
+    grant: &'a Grant,
+    host: &'a AppraisedHost,
+    decision: &'a Decision,
+    request: &'a Request,
+}
+
+impl Serialize for GrantedEntry<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap as _;
+        let body = self.grant.body();
+        let names: Vec<_> = body.secrets.iter().map(|secret| (&secret.name, secret.version, secret.usage)).collect();
+        let keys: Vec<_> = body.keys.iter().map(|key| (&key.name, key.public_key)).collect();
+        let clock = self.host.quote().clock();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("runner", self.host.runner())?;
+        map.serialize_entry("tpm_class", self.host.class().as_str())?;
+        map.serialize_entry("isolation", &self.host.isolation())?;
+        map.serialize_entry("boot_state", &self.host.quote().pcrs().digest())?;
+        map.serialize_entry("tpm_clock", &(clock.clock, clock.reset_count, clock.restart_count, clock.safe))?;
+        map.serialize_entry("bound", &body.bound)?;
+        map.serialize_entry("lease", &body.lease)?;
+        map.serialize_entry("expires", &body.expires)?;
+        map.serialize_entry("request", self.request)?;
+        map.serialize_entry("secrets", &names)?;
+        map.serialize_entry("keys", &keys)?;
+        map.serialize_entry("policy_version", &self.decision.policy_version())?;
+        map.serialize_entry("rules", self.decision.rules())?;
+        map.end()
+    }
+}
+
+/// What the audit log says of a refusal.
+#[derive(Serialize)]
+struct RefusedEntry<'a> {
+    ak: String,
+    report: &'a Report,
+    claimed: Option<&'a Request>,
+}

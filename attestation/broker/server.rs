@@ -1,0 +1,145 @@
+//! HTTP over TLS, bounded in every direction.
+
+mod refusal;
+mod routes;
+mod tls;
+
+pub use refusal::Refusal;
+
+use crate::broker::Broker;
+use attest_evidence::report::{Explain, Fault, Report};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+/// Most connections at once: each agent keeps one or two.
+const MOST_CONNECTIONS: usize = 4096;
+/// The longest a TLS handshake may take.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
+/// The longest it may take until a request's headers are there; also how long an idle connection is kept.
+const LONGEST_HEADERS: Duration = Duration::from_secs(60);
+
+/// A broker that listens.
+pub struct Server {
+    listener: TcpListener,
+    broker: Arc<Broker>,
+    tls: TlsAcceptor,
+}
+
+/// Why a broker can't listen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken or not this machine's.
+    #[error("can't listen on {address}: {reason}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// TLS can't be set up.
+    #[error("can't set up TLS: {0}")]
+    Tls(String),
+}
+
+impl Explain for ServeError {
+    fn report(&self) -> Report {
+        match self {
+            Self::Listen { .. } => Report::new("AR-B201", Fault::Environment, self.to_string())
+                .hint("`--listen ADDRESS:PORT` chooses another; port 0 lets the system choose"),
+            Self::Tls(_) => Report::new("AR-B202", Fault::Environment, self.to_string())
+                .hint("`--name` takes the host names and addresses under which agents reach the broker"),
+        }
+    }
+}
+
+impl Server {
+    /// Listens on `address` as the host `names`.
+    ///
+    /// # Errors
+    /// See [`ServeError`].
+    pub async fn bind(broker: Arc<Broker>, address: SocketAddr, names: Vec<String>) -> Result<Self, ServeError> {
+        let tls = tls::acceptor(Arc::clone(&broker), names)?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| ServeError::Listen { address, reason: error.to_string() })?;
+        Ok(Self { listener, broker, tls })
+    }
+
+    /// The address it really listens on.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `end` comes, then finishes what has begun.
+    pub async fn serve(self, end: impl Future<Output = ()> + Send) {
+        let routes = routes::routes(Arc::clone(&self.broker));
+        let leases = tokio::spawn(Arc::clone(&self.broker).watch_leases());
+        let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let (closing, closed) = tokio::sync::watch::channel(());
+        let mut end = std::pin::pin!(end);
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = &mut end => break,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
+            let (tls, routes, closed) = (self.tls.clone(), routes.clone(), closed.clone());
+            tokio::spawn(async move {
+                serve_connection(stream, tls, routes, closed).await;
+                drop(permit);
+            });
+        }
+        leases.abort();
+        drop(closed);
+        let _ = closing.send(());
+        let _ = tokio::time::timeout(Duration::from_secs(5), closing.closed()).await;
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    routes: axum::Router,
+    mut closed: tokio::sync::watch::Receiver<()>,
+) {
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(LONGEST_HANDSHAKE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "no TLS"),
+        Err(_) => return tracing::debug!("a TLS handshake took too long"),
+    };
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(LONGEST_HEADERS)
+        .max_headers(32)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        _ = closed.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}

@@ -1,0 +1,120 @@
+//! The paths of the service.
+//!
+//! | path | body | answer |
+//! |---|---|---|
+//! | `POST /v1/challenge` | JSON `ChallengeRequest` | challenge, binary |
+//! | `POST /v1/exchange` | exchange, binary | signed grant, binary |
+//! | `POST /v1/lease` | sealed lease message, binary | nothing |
+//! | `POST /v1/enrolment` | JSON `EnrolmentRequest` | JSON `EnrolmentChallenge` |
+//! | `POST /v1/enrolment/activation` | JSON `ActivationRequest` | JSON `EnrolmentOutcome` |
+//! | `GET /v1/health` | | nothing, if the database answers |
+//!
+//! A refusal is JSON with a status of 4xx or 5xx.
+
+use super::Refusal;
+use crate::broker::Broker;
+use attest_evidence::exchange::LONGEST_EXCHANGE;
+use attest_evidence::report::{Fault, Report};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest body of a small request: an enrolment with an EK certificate is under 16 KiB.
+const SMALL_BODY: usize = 64 * 1024;
+/// The longest a request may take, its body included: slow bodies hold nothing for longer.
+const LONGEST_REQUEST: Duration = Duration::from_secs(20);
+
+pub(super) fn routes(broker: Arc<Broker>) -> Router {
+    Router::new()
+        .route("/v1/exchange", post(exchange).layer(DefaultBodyLimit::max(LONGEST_EXCHANGE)))
+        .route("/v1/challenge", post(challenge))
+        .route("/v1/lease", post(lease))
+        .route("/v1/enrolment", post(begin_enrolment))
+        .route("/v1/enrolment/activation", post(finish_enrolment))
+        .route("/v1/health", get(health))
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(SMALL_BODY))
+        .layer(from_fn(in_time))
+        .with_state(broker)
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refusal::of(&Report::new("AR-B102", Fault::Unreachable, "the request took too long")).into_response(),
+    }
+}
+
+async fn unknown() -> (StatusCode, Json<Refusal>) {
+    let report =
+        Report::new("AR-B103", Fault::Usage, "the broker has no such path").hint("is the agent of the same version?");
+    (StatusCode::NOT_FOUND, Json(Refusal::of(&report)))
+}
+
+/// A body that is one JSON document of the wanted form, read strictly.
+struct Strict<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Strict<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| unreadable(&rejection.body_text()))?;
+        serde_json::from_slice(&body).map(Self).map_err(|error| unreadable(&error.to_string()))
+    }
+}
+
+/// A body of bytes.
+struct Binary(Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Binary {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| unreadable(&rejection.body_text()))
+    }
+}
+
+fn unreadable(reason: &str) -> Refusal {
+    Refusal::of(&Report::new("AR-B104", Fault::Usage, "the request can't be read").fact("reason", reason))
+}
+
+async fn challenge(
+    State(broker): State<Arc<Broker>>,
+    Strict(request): Strict<attest_evidence::exchange::ChallengeRequest>,
+) -> Result<Vec<u8>, Refusal> {
+    broker.challenge(request).map(|challenge| challenge.to_bytes())
+}
+
+async fn exchange(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<Vec<u8>, Refusal> {
+    broker.exchange(&body).await
+}
+
+async fn lease(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<StatusCode, Refusal> {
+    broker.lease_message(&body).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn begin_enrolment(
+    State(broker): State<Arc<Broker>>,
+    Strict(request): Strict<attest_evidence::exchange::EnrolmentRequest>,
+) -> Result<Json<attest_evidence::exchange::EnrolmentChallenge>, Refusal> {
+    broker.begin_enrolment(request).await.map(Json)
+}
+
+async fn finish_enrolment(
+    State(broker): State<Arc<Broker>>,
+    Strict(request): Strict<attest_evidence::exchange::ActivationRequest>,
+) -> Result<Json<attest_evidence::exchange::EnrolmentOutcome>, Refusal> {
+    broker.finish_enrolment(request).await.map(Json)
+}
+
+async fn health(State(broker): State<Arc<Broker>>) -> Result<StatusCode, Refusal> {
+    broker.store().policy_version().await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,197 @@
+//! Leases.
+
+use super::{Store, StoreError, Transaction, record, seconds, unix};
+use crate::audit::Entry;
+use attest_evidence::exchange::LeaseSignal;
+use attest_evidence::name::{AuditId, LeaseId, RunnerName, Stage, StepName};
+use attest_evidence::{Sha256Digest, UnixSeconds};
+use sqlx::{Row as _, SqliteConnection};
+
+/// A lease.
+#[derive(Debug, Clone)]
+pub struct LeaseRow {
+    /// Its id.
+    pub id: LeaseId,
+    /// The entry that records its grant.
+    pub audit: AuditId,
+    /// Whose.
+    pub runner: RunnerName,
+    /// Of which stage.
+    pub stage: Stage,
+    /// What its manifest calls the step.
+    pub step: StepName,
+    /// Which component.
+    pub component: Sha256Digest,
+    /// From when.
+    pub issued: UnixSeconds,
+    /// Until when at the latest.
+    pub expires: UnixSeconds,
+    /// Seconds between heartbeats.
+    pub heartbeat: u32,
+    /// The key that authenticates messages about it, sealed.
+    pub sealed_key: Vec<u8>,
+}
+
+/// Inserts a lease within the transaction of its grant.
+pub(crate) async fn insert(connection: &mut SqliteConnection, lease: &LeaseRow) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO leases (id, audit, runner, stage, step, component, issued, expires, heartbeat, last_seen,
+                             counter, sealed_key, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 'active')",
+    )
+    .bind(lease.id.as_str())
+    .bind(lease.audit.as_str())
+    .bind(lease.runner.as_str())
+    .bind(lease.stage.as_str())
+    .bind(lease.step.as_str())
+    .bind(lease.component.to_string())
+    .bind(seconds(lease.issued))
+    .bind(seconds(lease.expires))
+    .bind(i64::from(lease.heartbeat))
+    .bind(seconds(lease.issued))
+    .bind(&lease.sealed_key)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Applies an authenticated message about a lease.
+#[derive(Debug)]
+pub struct UpdateLease {
+    /// Which.
+    pub lease: LeaseId,
+    /// The message's counter.
+    pub counter: u64,
+    /// What it says.
+    pub signal: LeaseSignal,
+    /// The broker's clock.
+    pub now: UnixSeconds,
+    /// What the audit log says of it, if it ends the lease.
+    pub audit: Option<Entry>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseUpdate {
+    /// Done.
+    Done,
+    /// The lease had ended before.
+    Ended,
+    /// The counter is not above the last one: a replay.
+    Replayed,
+}
+
+impl Transaction for UpdateLease {
+    type Output = LeaseUpdate;
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<LeaseUpdate, StoreError> {
+        let counter = i64::try_from(self.counter).unwrap_or(i64::MAX);
+        let now = seconds(self.now);
+        let ends = self.signal != LeaseSignal::Heartbeat;
+        let state = if ends { self.signal.as_str() } else { "active" };
+        let changed = sqlx::query(
+            "UPDATE leases SET counter = ?1, last_seen = ?2, state = ?3, ended = CASE WHEN ?4 THEN ?2 END
+             WHERE id = ?5 AND state = 'active' AND expires > ?2 AND last_seen + 2 * heartbeat >= ?2 AND counter < ?1",
+        )
+        .bind(counter)
+        .bind(now)
+        .bind(state)
+        .bind(ends)
+        .bind(self.lease.as_str())
+        .execute(&mut *connection)
+        .await?;
+        if changed.rows_affected() == 1 {
+            if let Some(entry) = &self.audit {
+                record(connection, entry).await?;
+            }
+            return Ok(LeaseUpdate::Done);
+        }
+        let row = sqlx::query("SELECT state, counter FROM leases WHERE id = ?")
+            .bind(self.lease.as_str())
+            .fetch_optional(&mut *connection)
+            .await?;
+        Ok(match row {
+            Some(row) if row.get::<String, _>(0) == "active" && row.get::<i64, _>(1) >= counter => {
+                LeaseUpdate::Replayed
+            }
+            _ => LeaseUpdate::Ended,
+        })
+    }
+}
+
+/// Ends leases whose time is up or whose heartbeats stay away.
+#[derive(Debug)]
+pub struct EndLostLeases {
+    /// The broker's clock.
+    pub now: UnixSeconds,
+    /// What the audit log says, made for each lease.
+    pub entry: fn(&LeaseId, UnixSeconds) -> Result<Entry, StoreError>,
+}
+
+impl Transaction for EndLostLeases {
+    type Output = Vec<LeaseId>;
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Vec<LeaseId>, StoreError> {
+        let now = seconds(self.now);
+        let rows = sqlx::query(
+            "UPDATE leases SET state = 'lost', ended = ?1
+             WHERE state = 'active' AND (expires <= ?1 OR last_seen + 2 * heartbeat < ?1) RETURNING id",
+        )
+        .bind(now)
+        .fetch_all(&mut *connection)
+        .await?;
+        let mut lost = Vec::with_capacity(rows.len());
+        for row in rows {
+            let lease: LeaseId = row.get::<String, _>(0).parse().map_err(|_| StoreError::Row("lease id"))?;
+            record(connection, &(self.entry)(&lease, self.now)?).await?;
+            lost.push(lease);
+        }
+        Ok(lost)
+    }
+}
+
+impl Store {
+    /// Whether some active lease's time is up or its heartbeats stay away.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn any_lease_lost(&self, now: UnixSeconds) -> Result<bool, StoreError> {
+        let row = sqlx::query(
+            "SELECT EXISTS (SELECT 1 FROM leases
+             WHERE state = 'active' AND (expires <= ?1 OR last_seen + 2 * heartbeat < ?1))",
+        )
+        .bind(seconds(now))
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(row.get(0))
+    }
+
+    /// A lease, ended or not.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn lease(&self, id: &LeaseId) -> Result<Option<LeaseRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT audit, runner, stage, step, component, issued, expires, heartbeat, sealed_key FROM leases WHERE id = ?",
+        )
+        .bind(id.as_str())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|row| {
+            let text = |column: usize| row.get::<String, _>(column);
+            Ok(LeaseRow {
+                id: id.clone(),
+                audit: text(0).parse().map_err(|_| StoreError::Row("audit id"))?,
+                runner: text(1).parse().map_err(|_| StoreError::Row("runner name"))?,
+                stage: text(2).parse().map_err(|_| StoreError::Row("stage"))?,
+                step: text(3).parse().map_err(|_| StoreError::Row("step name"))?,
+                component: text(4).parse().map_err(|_| StoreError::Row("component digest"))?,
+                issued: unix(row.get(5)),
+                expires: unix(row.get(6)),
+                heartbeat: u32::try_from(row.get::<i64, _>(7)).map_err(|_| StoreError::Row("heartbeat"))?,
+                sealed_key: row.get(8),
+            })
+        })
+        .transpose()
+    }
+}

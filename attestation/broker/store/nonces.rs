@@ -1,0 +1,44 @@
+//! Nonces that have been used.
+
+use super::{StoreError, Transaction, seconds};
+use attest_evidence::UnixSeconds;
+use attest_evidence::exchange::Nonce;
+use sqlx::SqliteConnection;
+
+/// Takes a nonce out of use, for good: the unique key decides between two that try at once.
+#[derive(Debug)]
+pub struct ConsumeNonce {
+    /// Which.
+    pub nonce: Nonce,
+    /// When its challenge expires; until then it is remembered.
+    pub expires: UnixSeconds,
+    /// The broker's clock, to forget those that have expired.
+    pub now: UnixSeconds,
+}
+
+/// Whether a nonce was still unused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consumed {
+    /// It was, and is not any more.
+    Fresh,
+    /// Somebody was faster.
+    Replayed,
+}
+
+impl Transaction for ConsumeNonce {
+    type Output = Consumed;
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Consumed, StoreError> {
+        // A little at a time, so that no exchange pays for an hour's worth.
+        sqlx::query("DELETE FROM nonces WHERE nonce IN (SELECT nonce FROM nonces WHERE expires < ? LIMIT 4)")
+            .bind(seconds(self.now))
+            .execute(&mut *connection)
+            .await?;
+        let inserted = sqlx::query("INSERT INTO nonces (nonce, expires) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(self.nonce.as_bytes().as_slice())
+            .bind(seconds(self.expires))
+            .execute(&mut *connection)
+            .await?;
+        Ok(if inserted.rows_affected() == 1 { Consumed::Fresh } else { Consumed::Replayed })
+    }
+}
