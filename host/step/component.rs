@@ -1,0 +1,143 @@
+//! The outer layer of a component: what it imports and exports. Nothing in it is compiled or run.
+
+use attest_evidence::Sha256Digest;
+use attest_evidence::report::{Explain, Fault, Report};
+use wasmparser::{Encoding, Parser, Payload};
+
+/// Most bytes of a component. A Python interpreter with its library is 40 MB.
+pub const LONGEST_COMPONENT: usize = 128 * 1024 * 1024;
+/// Most imports that are looked at; the contract has some thirty interfaces.
+const MOST_IMPORTS: usize = 256;
+
+/// A component, as far as its imports and exports go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Component {
+    /// Names of its imports, such as `attest:step/log@0.1.0`.
+    pub imports: Vec<String>,
+    /// Names of its exports.
+    pub exports: Vec<String>,
+    /// SHA-256 of its bytes.
+    pub digest: Sha256Digest,
+}
+
+/// Bytes that are no component.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAComponent {
+    /// Not WebAssembly.
+    #[error("the file is not WebAssembly: it starts with `{0}`")]
+    NotWebAssembly(String),
+    /// WebAssembly, but a core module.
+    #[error("the file is a core WebAssembly module, not a component")]
+    CoreModule,
+    /// Longer than any component.
+    #[error("a component has at most {LONGEST_COMPONENT} bytes, this has {0}")]
+    TooLong(usize),
+    /// Broken somewhere.
+    #[error("the component is malformed at byte {offset}: {reason}")]
+    Malformed {
+        /// Where.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// More imports than the contract has.
+    #[error("the component imports more than {MOST_IMPORTS} interfaces")]
+    TooManyImports,
+}
+
+impl Component {
+    /// Reads the outer layer.
+    ///
+    /// # Errors
+    /// See [`NotAComponent`].
+    pub fn inspect(bytes: &[u8]) -> Result<Self, NotAComponent> {
+        if bytes.len() > LONGEST_COMPONENT {
+            return Err(NotAComponent::TooLong(bytes.len()));
+        }
+        if !bytes.starts_with(b"\0asm") {
+            let start = bytes.get(..bytes.len().min(8)).unwrap_or_default();
+            return Err(NotAComponent::NotWebAssembly(start.escape_ascii().to_string()));
+        }
+        let malformed = |error: wasmparser::BinaryReaderError| NotAComponent::Malformed {
+            offset: error.offset(),
+            reason: error.message().to_owned(),
+        };
+        let (mut imports, mut exports) = (Vec::new(), Vec::new());
+        let mut depth = 0usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload.map_err(malformed)? {
+                Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                    return Err(NotAComponent::CoreModule);
+                }
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        imports.push(import.map_err(malformed)?.name.name.to_owned());
+                        if imports.len() > MOST_IMPORTS {
+                            return Err(NotAComponent::TooManyImports);
+                        }
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        exports.push(export.map_err(malformed)?.name.name.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { imports, exports, digest: Sha256Digest::of(bytes) })
+    }
+}
+
+impl Explain for NotAComponent {
+    fn report(&self) -> Report {
+        let report = |code| Report::new(code, Fault::NotAComponent, self.to_string());
+        match self {
+            Self::NotWebAssembly(_) => report("AR-S201").hint("attest-run runs WebAssembly components"),
+            Self::CoreModule => {
+                report("AR-S202").hint("make a component of it: `wasm-tools component new`, or build with the SDK")
+            }
+            Self::TooLong(_) => report("AR-S203"),
+            Self::Malformed { .. } => report("AR-S204").hint("was the file copied whole?"),
+            Self::TooManyImports => report("AR-S205"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_outer_layer_of_a_component_counts() {
+        let bytes = wat::parse_str(
+            r#"(component
+                (import "attest:step/log@0.1.0" (instance $log (export "write" (func))))
+                (core module (import "env" "secret" (func)))
+                (component (import "wasi:sockets/tcp@0.2.0" (instance)))
+                (alias export $log "write" (func $write))
+                (export "run" (func $write)))"#,
+        );
+        let component = Component::inspect(&bytes.unwrap()).unwrap();
+        assert_eq!(component.imports, ["attest:step/log@0.1.0"]);
+        assert_eq!(component.exports, ["run"]);
+    }
+
+    #[test]
+    fn other_files_are_refused_by_what_they_are() {
+        assert_eq!(Component::inspect(b"#!/bin/sh\n"), Err(NotAComponent::NotWebAssembly("#!/bin/s".into())));
+        assert_eq!(Component::inspect(b""), Err(NotAComponent::NotWebAssembly(String::new())));
+        assert_eq!(Component::inspect(&wat::parse_str("(module)").unwrap()), Err(NotAComponent::CoreModule));
+        let good = wat::parse_str("(component (core module (func)))").unwrap();
+        for length in 4..good.len() {
+            // A component may end between two sections; anywhere else the cut shows.
+            match Component::inspect(&good[..length]) {
+                Ok(_) | Err(NotAComponent::Malformed { .. }) => {}
+                other => panic!("{length}: {other:?}"),
+            }
+        }
+        assert!(matches!(Component::inspect(&good[..good.len() - 1]), Err(NotAComponent::Malformed { .. })));
+    }
+}

@@ -1,0 +1,17 @@
+//! What a step is: its manifest, its imports, and whether the one covers the other.
+//!
+//! [`Manifest::parse`] reads `step.toml`, [`Component::inspect`] a component's outer layer without running or
+//! compiling any of it. [`CheckedStep::check`] holds one against the other; nothing runs without it.
+
+mod check;
+mod component;
+mod manifest;
+mod suggestion;
+
+pub use check::{CheckedStep, Coverage, Import, Uncovered};
+pub use component::{Component, LONGEST_COMPONENT, NotAComponent};
+pub use manifest::{
+    BadManifest, DirectoryDeclaration, KeyDeclaration, LONGEST_MANIFEST, Limits, Manifest, OutputDeclaration,
+    SecretDeclaration,
+};
+pub use suggestion::{TomlError, parse_toml};
