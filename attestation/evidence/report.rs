@@ -119,10 +119,9 @@ pub struct Report {
     /// What happened, in one line.
     pub what: String,
     /// The facts, each with its name: what was wanted, what was there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub facts: Vec<Fact>,
     /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub hint: Option<String>,
 }
 

@@ -1,0 +1,89 @@
+//! What a step may consume.
+
+use wasmtime::{ResourceLimiter, Result};
+
+/// Most instances and memories within one component: a language runtime has a handful.
+const MOST_INSTANCES: usize = 256;
+/// Most tables, and elements of one: tables hold functions, and a program with a million of them is none.
+const MOST_TABLES: usize = 256;
+const MOST_ELEMENTS: usize = 1 << 20;
+/// Stack for WebAssembly: recursion some ten thousand calls deep.
+pub(crate) const STACK: usize = 1 << 20;
+
+/// Bounds of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of linear memory, all memories together.
+    pub memory: u64,
+    /// Bytes of log and outputs, together.
+    pub output: u64,
+}
+
+/// Counts what a step has, and remembers what it wanted beyond.
+#[derive(Debug)]
+pub(crate) struct Consumption {
+    limits: Limits,
+    memory: u64,
+    output: u64,
+    exceeded: Option<String>,
+}
+
+impl Consumption {
+    pub(crate) const fn new(limits: Limits) -> Self {
+        Self { limits, memory: 0, output: 0, exceeded: None }
+    }
+
+    /// Counts output; an error stops the step.
+    pub(crate) fn write(&mut self, bytes: usize) -> Result<()> {
+        self.output = self.output.saturating_add(bytes as u64);
+        if self.output > self.limits.output {
+            let limit = format!("{} of log and outputs", mebibytes(self.limits.output));
+            self.exceeded = Some(limit);
+            return Err(wasmtime::format_err!("the step has written more than it may"));
+        }
+        Ok(())
+    }
+
+    /// The limit that was hit, if one was.
+    pub(crate) fn exceeded(&self) -> Option<&str> {
+        self.exceeded.as_deref()
+    }
+}
+
+/// A step that is refused memory may go on without; if it fails then, the limit is what it is told.
+impl ResourceLimiter for Consumption {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let more = desired.saturating_sub(current) as u64;
+        let total = self.memory.saturating_add(more);
+        if total > self.limits.memory {
+            self.exceeded = Some(format!("{} of memory", mebibytes(self.limits.memory)));
+            return Ok(false);
+        }
+        self.memory = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        if desired > MOST_ELEMENTS {
+            self.exceeded = Some(format!("{MOST_ELEMENTS} elements of a table"));
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        MOST_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MOST_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MOST_INSTANCES
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}

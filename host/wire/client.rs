@@ -1,0 +1,244 @@
+//! Client and agent: the client asks once, the agent answers with events until [`Event::End`].
+
+use crate::worker::Level;
+use attest_evidence::Sha256Digest;
+use attest_evidence::exchange::{KeyFormat, RunnerState};
+use attest_evidence::name::{AuditId, DirectoryName, KeyName, LeaseId, OutputName, RunnerName, Stage};
+use attest_evidence::report::Report;
+use serde::{Deserialize, Serialize};
+
+/// What a client wants.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Request {
+    /// Run a step. Descriptors: component, manifest, then a directory for each of `directories`.
+    Run {
+        /// Its arguments.
+        arguments: Vec<String>,
+        /// The stage whose secrets and keys it may ask for.
+        stage: Stage,
+        /// Names of the directories that come along.
+        directories: Vec<DirectoryName>,
+    },
+    /// Quote, in the domain of users.
+    Quote {
+        /// What it shall be fresh for, 8 to 64 bytes.
+        nonce: Vec<u8>,
+        /// PCR indexes, as text.
+        pcrs: String,
+    },
+    /// What is measured of this environment.
+    Measure,
+    /// List keys.
+    ListKeys,
+    /// Make a key. Needs an admin.
+    CreateKey {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+        /// Of which kind.
+        algorithm: KeyAlgorithm,
+    },
+    /// Delete a key. Needs an admin.
+    DeleteKey {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+    },
+    /// Sign a file by hand. Needs an admin. Descriptor: the file.
+    Sign {
+        /// Of which stage.
+        stage: Stage,
+        /// With which key.
+        name: KeyName,
+        /// In which format.
+        format: KeyFormat,
+    },
+    /// Enrol with a broker. Needs an admin.
+    Enrol {
+        /// Its URL.
+        broker: String,
+        /// The token's text.
+        token: String,
+    },
+    /// How the agent is.
+    Status,
+}
+
+/// What the agent tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The step holds something now.
+    Granted {
+        /// Its lease.
+        lease: LeaseId,
+        /// Where the decision stands in the broker's log.
+        audit: AuditId,
+        /// Seconds for which it holds it at most.
+        seconds: u64,
+        /// What, in words.
+        handles: Vec<String>,
+    },
+    /// The step writes to its log.
+    Log {
+        /// How important.
+        level: Level,
+        /// What.
+        message: String,
+    },
+    /// The step sets an output.
+    Output {
+        /// Which.
+        name: OutputName,
+        /// To what.
+        value: String,
+    },
+    /// Time spent in a phase.
+    Phase {
+        /// Which.
+        name: String,
+        /// Microseconds.
+        micros: u64,
+    },
+    /// How many commands the TPM was sent, and other counts.
+    Count {
+        /// Of what.
+        name: String,
+        /// How many.
+        count: u64,
+    },
+    /// The answer to what was asked, other than running a step.
+    Answer(Answer),
+    /// The end. Nothing follows.
+    End(End),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// Well.
+    Done,
+    /// The step says that it failed.
+    StepFailed {
+        /// Its exit status, 1 to 123.
+        code: u8,
+        /// What it says.
+        message: String,
+    },
+    /// Something was refused or went wrong.
+    Failed {
+        /// What.
+        report: Report,
+        /// Where it stands in the broker's log.
+        audit: Option<AuditId>,
+    },
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// A quote.
+    Quote {
+        /// `TPMS_ATTEST`.
+        message: Vec<u8>,
+        /// `TPMT_SIGNATURE`.
+        signature: Vec<u8>,
+        /// `TPMT_PUBLIC` of the attestation key.
+        ak: Vec<u8>,
+        /// Index and value of each quoted PCR.
+        pcrs: Vec<(u8, [u8; 32])>,
+        /// The qualifying data: the nonce in the domain of user quotes.
+        qualifying_data: Sha256Digest,
+    },
+    /// An in-toto Statement, JSON.
+    Statement(String),
+    /// Keys.
+    Keys(Vec<Key>),
+    /// A signature.
+    Signature(Vec<u8>),
+    /// An enrolment.
+    Enrolled {
+        /// The runner's name.
+        runner: RunnerName,
+        /// Whether it may ask.
+        state: RunnerState,
+        /// What its TPM is taken for.
+        class: String,
+    },
+    /// How the agent is.
+    Status(Status),
+}
+
+/// A key, as far as it may be known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Its stage.
+    pub stage: Stage,
+    /// Its name.
+    pub name: KeyName,
+    /// Its kind.
+    pub algorithm: KeyAlgorithm,
+    /// Its public key, PEM.
+    pub public_key: String,
+    /// SHA-256 of its public key, DER.
+    pub fingerprint: Sha256Digest,
+}
+
+/// Kinds of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyAlgorithm {
+    /// ECDSA over P-256, in the TPM.
+    P256,
+    /// Ed25519, derived from a key in the TPM and in memory for one signature.
+    Ed25519,
+}
+
+impl KeyAlgorithm {
+    /// As text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::P256 => "p256",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    /// Where the private key is when it signs. Never call host memory hardware.
+    pub const fn protection(self) -> &'static str {
+        match self {
+            Self::P256 => "tpm",
+            Self::Ed25519 => "host-memory",
+        }
+    }
+}
+
+impl std::str::FromStr for KeyAlgorithm {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::P256, Self::Ed25519]
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == text)
+            .ok_or("an algorithm is `p256` or `ed25519`")
+    }
+}
+
+/// How an agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the program.
+    pub version: String,
+    /// Where its TPM is.
+    pub tpm: String,
+    /// The runner it is, if it has enrolled.
+    pub runner: Option<RunnerName>,
+    /// The broker it asks.
+    pub broker: Option<String>,
+    /// `agent` or `direct`.
+    pub isolation: String,
+    /// Persistent, transient and session handles in the TPM.
+    pub tpm_handles: String,
+    /// Whether the broker answers; if not, why.
+    pub broker_answers: Option<String>,
+}
