@@ -38,6 +38,14 @@ pub struct Credentials {
     pub auth: SecretBytes,
 }
 
+impl Credentials {
+    /// The same credentials once more, authorization value included, for another owner.
+    pub fn duplicate(&self) -> Self {
+        let auth = SecretBytes::new(self.auth.expose(<[u8]>::to_vec));
+        Self { handle: self.handle, name: self.name.clone(), ek: self.ek.clone(), auth }
+    }
+}
+
 /// A quote and the values that it covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuoteOutput {

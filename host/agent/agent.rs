@@ -1,0 +1,284 @@
+//! An agent: one TPM, one enrolment, any number of steps.
+
+use crate::broker::{BrokerClient, BrokerError, BrokerUrl};
+use crate::embedded::{EmbeddedBroker, EmbeddedError};
+use crate::enrol::EnrolError;
+use crate::exchange::GrantRefused;
+use crate::keys::{KeyError, KeyStore};
+use crate::measure::MeasureError;
+use crate::spawner::{SpawnError, Spawner};
+use crate::state::{Enrolment, State, StateError};
+use crate::step::StepError;
+use attest_evidence::exchange::{Isolation, user_qualifying_data};
+use attest_evidence::name::{BrokerId, RunnerName};
+use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::tpm::{PcrSelection, TpmName};
+use attest_tpm::{Tpm, TpmError, Transport};
+use attest_wire::client::{Answer, Status};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// What an agent is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where its state lies.
+    pub state: PathBuf,
+    /// Where its TPM is.
+    pub tpm: Transport,
+    /// How it is separated from the jobs.
+    pub isolation: Isolation,
+    /// The programs that it consists of, by name: what a measurement covers.
+    pub programs: std::collections::BTreeMap<&'static str, PathBuf>,
+    /// The program of an embedded broker, for an agent that may start one.
+    pub embedded_broker: Option<PathBuf>,
+}
+
+/// The name by which an enrolment with an embedded broker is known.
+pub(crate) const EMBEDDED: &str = "embedded";
+
+/// An agent.
+pub struct Agent {
+    settings: Settings,
+    state: Arc<State>,
+    tpm: Tpm,
+    keys: KeyStore,
+    spawner: Spawner,
+    embedded: Mutex<Option<EmbeddedBroker>>,
+    link: Mutex<Option<Arc<Link>>>,
+}
+
+/// A broker that this agent has enrolled with, and what it takes to ask it.
+pub(crate) struct Link {
+    pub(crate) client: Arc<BrokerClient>,
+    pub(crate) broker: BrokerId,
+    pub(crate) grant_key: Vec<u8>,
+    pub(crate) ak_name: TpmName,
+    ak: Vec<u8>,
+}
+
+/// Why an agent could not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AgentError {
+    /// Its state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Its TPM.
+    #[error(transparent)]
+    Tpm(TpmError),
+    /// Its broker.
+    #[error(transparent)]
+    Broker(BrokerError),
+    /// The broker that it runs itself.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// Its enrolment.
+    #[error(transparent)]
+    Enrol(EnrolError),
+    /// A grant.
+    #[error(transparent)]
+    Grant(GrantRefused),
+    /// Its keys.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Its workers.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The step.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// What it measures.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    /// A nonce that is too short to be fresh, or too long.
+    #[error("a nonce has 8 to 64 bytes, this has {0}")]
+    Nonce(usize),
+    /// PCRs that can't be quoted.
+    #[error(transparent)]
+    Pcrs(#[from] attest_evidence::tpm::PcrSelectionError),
+}
+
+impl Explain for AgentError {
+    fn report(&self) -> Report {
+        match self {
+            Self::State(error) => error.report(),
+            Self::Tpm(error) => error.report(),
+            Self::Broker(error) => error.report(),
+            Self::Embedded(error) => error.report(),
+            Self::Enrol(error) => error.report(),
+            Self::Grant(error) => error.report(),
+            Self::Key(error) => error.report(),
+            Self::Spawn(error) => error.report(),
+            Self::Step(error) => error.report(),
+            Self::Measure(error) => error.report(),
+            Self::Nonce(_) => Report::new("AR-C102", Fault::Usage, self.to_string()),
+            Self::Pcrs(_) => Report::new("AR-C103", Fault::Usage, self.to_string()),
+        }
+    }
+}
+
+impl Agent {
+    /// Starts an agent whose spawner has been started before.
+    ///
+    /// # Errors
+    /// State or TPM can't be used; see [`AgentError`].
+    pub async fn start(settings: Settings, spawner: Spawner) -> Result<Self, AgentError> {
+        let state = Arc::new(State::open(&settings.state)?);
+        let tpm = Tpm::open(settings.tpm.clone()).await.map_err(AgentError::Tpm)?;
+        let keys = KeyStore::new(Arc::clone(&state), tpm.clone());
+        let agent = Self { settings, state, tpm, keys, spawner, embedded: Mutex::new(None), link: Mutex::new(None) };
+        if let Some(enrolment) = agent.state.enrolment()? {
+            let credentials = enrolment.credentials;
+            agent.tpm.run(move |device| device.use_attestation_key(&credentials)).await.map_err(AgentError::Tpm)?;
+        }
+        Ok(agent)
+    }
+
+    /// Its TPM.
+    pub const fn tpm(&self) -> &Tpm {
+        &self.tpm
+    }
+
+    /// Its keys.
+    pub const fn keys(&self) -> &KeyStore {
+        &self.keys
+    }
+
+    /// How it is separated from the jobs.
+    pub const fn isolation(&self) -> Isolation {
+        self.settings.isolation
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) const fn spawner(&self) -> &Spawner {
+        &self.spawner
+    }
+
+    /// The broker that it has enrolled with.
+    ///
+    /// An agent that may run a broker of its own enrols with that when it has none.
+    pub(crate) async fn link(&self) -> Result<Arc<Link>, AgentError> {
+        if let Some(link) = self.link.lock().await.as_ref() {
+            return Ok(Arc::clone(link));
+        }
+        match self.state.enrolment()? {
+            Some(enrolment) => self.take_enrolment(enrolment).await,
+            None if self.settings.embedded_broker.is_some() => {
+                let token = self.embedded_broker().await?.token().await?;
+                tracing::info!("first use: enrolling with a broker on this machine");
+                self.enrol(EMBEDDED, &token).await?;
+                match self.link.lock().await.as_ref() {
+                    Some(link) => Ok(Arc::clone(link)),
+                    None => Err(AgentError::Tpm(TpmError::NotEnrolled)),
+                }
+            }
+            None => Err(AgentError::Tpm(TpmError::NotEnrolled)),
+        }
+    }
+
+    pub(crate) async fn take_enrolment(&self, enrolment: Enrolment) -> Result<Arc<Link>, AgentError> {
+        let url = self.resolve(&enrolment.broker_url).await?;
+        let client = Arc::new(BrokerClient::new(url, &enrolment.tls_root)?);
+        let credentials = enrolment.credentials;
+        let ak_name = credentials.name.clone();
+        self.tpm.run(move |device| device.use_attestation_key(&credentials)).await?;
+        let link = Arc::new(Link {
+            client,
+            broker: enrolment.broker,
+            grant_key: enrolment.grant_key,
+            ak_name,
+            ak: enrolment.ak,
+        });
+        *self.link.lock().await = Some(Arc::clone(&link));
+        Ok(link)
+    }
+
+    /// Where a broker is. The embedded one is started for the question.
+    pub(crate) async fn resolve(&self, url: &str) -> Result<BrokerUrl, AgentError> {
+        if url == EMBEDDED && self.settings.embedded_broker.is_some() {
+            return Ok(self.embedded_broker().await?.url().clone());
+        }
+        Ok(url.parse::<BrokerUrl>()?)
+    }
+
+    async fn embedded_broker(&self) -> Result<EmbeddedBroker, AgentError> {
+        let mut embedded = self.embedded.lock().await;
+        if let Some(broker) = embedded.as_ref() {
+            return Ok(broker.clone());
+        }
+        let program = self.settings.embedded_broker.clone().ok_or(AgentError::Tpm(TpmError::NotEnrolled))?;
+        let broker = EmbeddedBroker::start(&program, &self.settings.state.join("broker")).await?;
+        *embedded = Some(broker.clone());
+        Ok(broker)
+    }
+
+    /// A quote for whoever asks, in the domain of users: its qualifying data is never that of an exchange.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn user_quote(&self, nonce: &[u8], pcrs: &str) -> Result<Answer, AgentError> {
+        if !(8..=64).contains(&nonce.len()) {
+            return Err(AgentError::Nonce(nonce.len()));
+        }
+        let selection: PcrSelection = pcrs.parse()?;
+        let link = self.link().await?;
+        let qualifying_data = user_qualifying_data(nonce);
+        let quote = self.tpm.run(move |device| device.quote(selection, &qualifying_data)).await?;
+        Ok(Answer::Quote {
+            message: quote.message,
+            signature: quote.signature,
+            ak: link.ak.clone(),
+            pcrs: quote.pcrs.iter().map(|(index, value)| (index.get(), *value)).collect(),
+            qualifying_data,
+        })
+    }
+
+    /// The statement about this environment.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn measure(&self) -> Result<Answer, AgentError> {
+        let selection = PcrSelection::of((0..=9).chain([14]).filter_map(attest_evidence::tpm::PcrIndex::new));
+        let pcrs = self.tpm.run(move |device| device.read_pcrs(selection)).await?;
+        let programs = self.settings.programs.clone();
+        let subject = crate::measure::Subject { programs, isolation: self.isolation(), pcrs };
+        let statement = crate::measure::statement(&subject)?;
+        Ok(Answer::Statement(String::from_utf8_lossy(&statement).into_owned()))
+    }
+
+    /// How it is.
+    ///
+    /// # Errors
+    /// See [`AgentError`].
+    pub async fn status(&self) -> Result<Status, AgentError> {
+        let handles = self.tpm.run(|device| device.handles()).await?;
+        let enrolment = self.state.enrolment()?;
+        let broker_answers = match &enrolment {
+            None => None,
+            Some(_) => match self.link().await {
+                Ok(link) => match link.client.health().await {
+                    Ok(()) => Some("yes".to_owned()),
+                    Err(error) => Some(format!("no: {error}")),
+                },
+                Err(error) => Some(format!("no: {error}")),
+            },
+        };
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            tpm: self.settings.tpm.to_string(),
+            runner: enrolment.as_ref().map(|enrolment| enrolment.runner.clone()),
+            broker: enrolment.map(|enrolment| enrolment.broker_url),
+            isolation: self.settings.isolation.to_string(),
+            tpm_handles: format!(
+                "{} persistent, {} transient, {} sessions",
+                handles.persistent.len(),
+                handles.transient.len(),
+                handles.sessions.len()
+            ),
+            broker_answers,
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! Keys of this runner: what they are and where their files lie. No private key is ever in one.
+
+use crate::state::{State, StateError};
+use attest_evidence::name::{KeyName, Stage};
+use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::{SecretBytes, Sha256Digest};
+use attest_tpm::{DerivationKey, SigningKey, Tpm, TpmError};
+use attest_wire::client::{Key, KeyAlgorithm};
+use ed25519_dalek::SigningKey as Ed25519Key;
+use ed25519_dalek::pkcs8::EncodePublicKey as _;
+use hkdf::Hkdf;
+use p256::pkcs8::LineEnding;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::sync::Arc;
+use zeroize::Zeroize as _;
+
+/// The file of the key from which Ed25519 keys are derived.
+const DERIVATION: &str = "derivation.json";
+
+/// Why a key can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// There is none.
+    #[error("there is no key `{name}` of stage {stage} on this runner")]
+    Missing {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+    },
+    /// There is one already.
+    #[error("there is a key `{name}` of stage {stage} already")]
+    Exists {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+    },
+    /// Its file does not hold a key.
+    #[error("the file of key `{name}` of stage {stage} does not hold a key")]
+    Damaged {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+    },
+    /// The file can't be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The TPM says no.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+}
+
+/// The form of a key's file.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "algorithm", rename_all = "lowercase")]
+enum KeyFile {
+    P256 { key: SigningKey },
+    Ed25519 { version: u32, public_key: String },
+}
+
+/// A key that can sign.
+#[derive(Clone)]
+pub(crate) struct UsableKey {
+    pub(crate) public: Key,
+    pub(crate) secret: KeySecret,
+}
+
+impl UsableKey {
+    /// Most bytes of a message, if the key can't take any length.
+    pub(crate) const fn longest_message(&self) -> Option<u64> {
+        match self.secret {
+            KeySecret::P256(_) => None,
+            KeySecret::Ed25519 { .. } => Some(crate::signing::LONGEST_ED25519_MESSAGE),
+        }
+    }
+}
+
+/// How a key signs.
+#[derive(Clone)]
+pub(crate) enum KeySecret {
+    /// In the TPM.
+    P256(SigningKey),
+    /// Derived by the TPM, in memory for one signature.
+    Ed25519 { derivation: DerivationKey, label: String },
+}
+
+/// The keys of a runner.
+#[derive(Clone)]
+pub struct KeyStore {
+    state: Arc<State>,
+    tpm: Tpm,
+}
+
+impl KeyStore {
+    /// The keys whose files lie in `state`.
+    pub const fn new(state: Arc<State>, tpm: Tpm) -> Self {
+        Self { state, tpm }
+    }
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// There is one of that name, or the TPM says no.
+    pub async fn create(&self, stage: Stage, name: &KeyName, algorithm: KeyAlgorithm) -> Result<Key, KeyError> {
+        if self.state.read::<KeyFile>(&file(stage, name))?.is_some() {
+            return Err(KeyError::Exists { stage, name: name.clone() });
+        }
+        let made = match algorithm {
+            KeyAlgorithm::P256 => KeyFile::P256 { key: self.tpm.run(|device| device.create_signing_key()).await? },
+            KeyAlgorithm::Ed25519 => {
+                let version = 1;
+                let key = self.derive_ed25519(&self.derivation_key().await?, &label(stage, name, version)).await?;
+                let public_key = key
+                    .verifying_key()
+                    .to_public_key_pem(LineEnding::LF)
+                    .map_err(|_| KeyError::Damaged { stage, name: name.clone() })?;
+                KeyFile::Ed25519 { version, public_key }
+            }
+        };
+        let key = public(stage, name, &made)?;
+        self.state.write(&file(stage, name), &made)?;
+        Ok(key)
+    }
+
+    /// Deletes a key: its file, without which the TPM can't use it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn delete(&self, stage: Stage, name: &KeyName) -> Result<(), KeyError> {
+        if self.state.remove(&file(stage, name))? {
+            Ok(())
+        } else {
+            Err(KeyError::Missing { stage, name: name.clone() })
+        }
+    }
+
+    /// All keys.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn list(&self) -> Result<Vec<Key>, KeyError> {
+        let mut keys = Vec::new();
+        for stage in Stage::ALL {
+            for entry in self.state.list(&format!("keys/{stage}"))? {
+                let Some(name) = entry.strip_suffix(".json").and_then(|name| name.parse().ok()) else { continue };
+                keys.push(self.public(stage, &name)?);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// What may be known of a key.
+    ///
+    /// # Errors
+    /// There is none, or its file is damaged.
+    pub fn public(&self, stage: Stage, name: &KeyName) -> Result<Key, KeyError> {
+        let missing = || KeyError::Missing { stage, name: name.clone() };
+        public(stage, name, &self.state.read(&file(stage, name))?.ok_or_else(missing)?)
+    }
+
+    /// A key, ready to sign. Whether it may is the caller's business.
+    pub(crate) async fn usable(&self, stage: Stage, name: &KeyName) -> Result<UsableKey, KeyError> {
+        let missing = || KeyError::Missing { stage, name: name.clone() };
+        let file: KeyFile = self.state.read(&file(stage, name))?.ok_or_else(missing)?;
+        let public = public(stage, name, &file)?;
+        let secret = match file {
+            KeyFile::P256 { key } => KeySecret::P256(key),
+            KeyFile::Ed25519 { version, .. } => {
+                KeySecret::Ed25519 { derivation: self.derivation_key().await?, label: label(stage, name, version) }
+            }
+        };
+        Ok(UsableKey { public, secret })
+    }
+
+    /// An Ed25519 key: TPM2_HMAC over the label, then HKDF. Wiped when dropped.
+    pub(crate) async fn derive_ed25519(&self, key: &DerivationKey, label: &str) -> Result<Ed25519Key, KeyError> {
+        let (key, asked) = (key.clone(), label.as_bytes().to_vec());
+        let derived: SecretBytes = self.tpm.run(move |device| device.derive(&key, &asked)).await?;
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        derived.expose(|derived| {
+            // 32 bytes are a length that HKDF-SHA-256 can give; a failure would leave zeros, refused below.
+            let _ = Hkdf::<Sha256>::new(None, derived).expand(b"attest-run/ed25519/v1", seed.as_mut_slice());
+        });
+        let key = Ed25519Key::from_bytes(&seed);
+        seed.zeroize();
+        Ok(key)
+    }
+
+    /// The key from which others are derived, made with the first that needs it.
+    async fn derivation_key(&self) -> Result<DerivationKey, KeyError> {
+        if let Some(key) = self.state.read(DERIVATION)? {
+            return Ok(key);
+        }
+        let key = self.tpm.run(|device| device.create_derivation_key()).await?;
+        self.state.write(DERIVATION, &key)?;
+        Ok(key)
+    }
+}
+
+fn file(stage: Stage, name: &KeyName) -> String {
+    format!("keys/{stage}/{name}.json")
+}
+
+/// What an Ed25519 key is derived from. Names have no newline, so that the parts can't be shifted.
+fn label(stage: Stage, name: &KeyName, version: u32) -> String {
+    format!("attest-run/ed25519/v1\n{stage}\n{name}\n{version}")
+}
+
+fn public(stage: Stage, name: &KeyName, file: &KeyFile) -> Result<Key, KeyError> {
+    let damaged = || KeyError::Damaged { stage, name: name.clone() };
+    let (algorithm, public_key, der) = match file {
+        KeyFile::P256 { key } => {
+            let (x, y) = key.point().ok_or_else(damaged)?;
+            let point = p256::Sec1Point::from_affine_coordinates(&x.into(), &y.into(), false);
+            let key = p256::PublicKey::from_sec1_bytes(point.as_bytes()).map_err(|_| damaged())?;
+            let pem = key.to_public_key_pem(LineEnding::LF).map_err(|_| damaged())?;
+            (KeyAlgorithm::P256, pem, key.to_public_key_der().map_err(|_| damaged())?.into_vec())
+        }
+        KeyFile::Ed25519 { public_key, .. } => {
+            use ed25519_dalek::pkcs8::DecodePublicKey as _;
+            let key = ed25519_dalek::VerifyingKey::from_public_key_pem(public_key).map_err(|_| damaged())?;
+            let der = key.to_public_key_der().map_err(|_| damaged())?.into_vec();
+            (KeyAlgorithm::Ed25519, public_key.clone(), der)
+        }
+    };
+    Ok(Key { stage, name: name.clone(), algorithm, public_key, fingerprint: Sha256Digest::of(&der) })
+}
+
+impl Explain for KeyError {
+    fn report(&self) -> Report {
+        match self {
+            Self::Missing { stage, name } => Report::new("AR-K101", Fault::Refused, self.to_string())
+                .hint(format!("an admin of the runner makes it: `attest-run keys create {name} --stage {stage}`")),
+            Self::Exists { .. } => Report::new("AR-K102", Fault::Refused, self.to_string())
+                .hint("a key that exists has signed things: choose another name, or delete it"),
+            Self::Damaged { .. } => Report::new("AR-K103", Fault::Environment, self.to_string())
+                .hint("restore its file from a copy, or delete the key and create another"),
+            Self::State(error) => error.report(),
+            Self::Tpm(error) => error.report(),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The runner's side: it owns the TPM, asks the broker, and serves the handles of running steps.
+//!
+//! An [`Agent`] is the same whether it is a daemon of its own user that clients reach over a socket
+//! ([`serve`](Agent::serve)) or lives inside one `attest-run` (direct mode). [`Agent::run_step`] is where to
+//! start reading: from two open files to a lease that has ended.
+
+mod agent;
+mod broker;
+mod embedded;
+mod enrol;
+mod exchange;
+mod keys;
+mod lease;
+mod measure;
+mod serve;
+mod signing;
+mod spawner;
+mod state;
+mod step;
+mod worker;
+
+pub use agent::{Agent, AgentError, Settings};
+pub use broker::{BrokerError, BrokerUrl};
+pub use embedded::EmbeddedBroker;
+pub use keys::{KeyError, KeyStore};
+pub use measure::{MeasureError, Subject, statement};
+pub use serve::{Admins, ServeError, listen};
+pub use signing::LONGEST_ED25519_MESSAGE;
+pub use spawner::{SpawnError, Spawner, WorkerUser, serve_spawner};
+pub use state::{Enrolment, State, StateError};
+pub use step::{StepError, StepRequest};

@@ -1,0 +1,357 @@
+//! The agent as a daemon: clients over a Unix socket, each known by the kernel's word.
+
+use crate::agent::{Agent, AgentError};
+use crate::keys::KeyError;
+use crate::signing::Message;
+use crate::spawner::WorkerUser;
+use crate::step::StepRequest;
+use attest_evidence::exchange::KeyFormat;
+use attest_evidence::name::{KeyName, Stage};
+use attest_evidence::report::{Explain, Fault, Report};
+use attest_wire::client::{Answer, End, Event, Request};
+use attest_wire::{Channel, FrameWriter, split};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Most clients at once. Each may run a step.
+const MOST_CLIENTS: usize = 64;
+/// The longest a client may take to say what it wants.
+const LONGEST_HESITATION: Duration = Duration::from_secs(5);
+/// Events that wait for a client to take them.
+const LONGEST_QUEUE: usize = 64;
+
+/// Who may make, delete and use keys by hand, and enrol.
+#[derive(Debug, Clone)]
+pub struct Admins(Vec<u32>);
+
+impl Admins {
+    /// Root, and these.
+    pub fn new(mut uids: Vec<u32>) -> Self {
+        uids.push(0);
+        Self(uids)
+    }
+
+    fn include(&self, uid: u32) -> bool {
+        self.0.contains(&uid)
+    }
+}
+
+/// Why an agent can't serve, or does not serve a client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServeError {
+    /// Its socket can't be made.
+    #[error("can't listen on {}: {reason}", path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The client is no admin.
+    #[error("only an admin of this runner may {what}; uid {uid} is none")]
+    NotAdmin {
+        /// What it wanted.
+        what: &'static str,
+        /// Who it is.
+        uid: u32,
+    },
+    /// The client did not say what it wants, or sent other files than it said.
+    #[error("the request can't be understood: {0}")]
+    Request(String),
+}
+
+impl Explain for ServeError {
+    fn report(&self) -> Report {
+        match self {
+            Self::Socket { .. } => Report::new("AR-C401", Fault::Environment, self.to_string()),
+            Self::NotAdmin { .. } => Report::new("AR-C402", Fault::Refused, self.to_string()).hint(
+                "run it as root, or have the runner's admin add the user to `admins` in the agent's configuration",
+            ),
+            Self::Request(_) => Report::new("AR-C403", Fault::Usage, self.to_string())
+                .hint("client and agent are of one version: install them together"),
+        }
+    }
+}
+
+impl Agent {
+    /// Serves clients at `socket` until `end` comes.
+    ///
+    /// # Errors
+    /// [`ServeError::Socket`].
+    pub async fn serve(
+        self: Arc<Self>,
+        socket: std::os::unix::net::UnixListener,
+        admins: Admins,
+        end: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let failed = |error: io::Error| ServeError::Socket { path: PathBuf::from("socket"), reason: error.to_string() };
+        socket.set_nonblocking(true).map_err(failed)?;
+        let listener = UnixListener::from_std(socket).map_err(failed)?;
+        let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
+        tokio::pin!(end);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = &mut end => return Ok(()),
+            };
+            let stream = match accepted.and_then(|(stream, _)| stream.into_std()) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a client could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&clients).try_acquire_owned() else {
+                tracing::warn!("too many clients at once");
+                continue;
+            };
+            let (agent, admins) = (Arc::clone(&self), admins.clone());
+            tokio::spawn(async move {
+                if let Err(error) = agent.serve_client(stream, &admins).await {
+                    tracing::info!(%error, "a client was not served");
+                }
+                drop(permit);
+            });
+        }
+    }
+
+    async fn serve_client(&self, stream: std::os::unix::net::UnixStream, admins: &Admins) -> Result<(), ServeError> {
+        let not_understood = |error: &dyn std::fmt::Display| ServeError::Request(error.to_string());
+        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| not_understood(&error))?;
+        let user = WorkerUser { uid: peer.uid.as_raw(), gid: peer.gid.as_raw() };
+        let heard = tokio::task::spawn_blocking(move || {
+            stream.set_nonblocking(false)?;
+            stream.set_read_timeout(Some(LONGEST_HESITATION))?;
+            let channel = Channel::new(stream);
+            let request = channel.receive_with::<Request>();
+            Ok::<_, io::Error>((channel, request))
+        });
+        let (channel, request) =
+            heard.await.map_err(|error| not_understood(&error))?.map_err(|error| not_understood(&error))?;
+        let (mut reader, mut writer) = split(channel.into_stream()).map_err(|error| not_understood(&error))?;
+        let (request, descriptors) = match request {
+            Ok(request) => request,
+            Err(error) => {
+                let refused = ServeError::Request(error.to_string());
+                let _ = writer.send(&Event::End(End::Failed { report: refused.report(), audit: None })).await;
+                return Err(refused);
+            }
+        };
+        let (events, mut told) = mpsc::channel(LONGEST_QUEUE);
+        let end = {
+            let work = self.answer(request, descriptors, user, admins, events);
+            tokio::pin!(work);
+            let mut gone = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    event = told.recv(), if !gone => match event {
+                        Some(event) => gone = writer.send(&event).await.is_err(),
+                        None => gone = true,
+                    },
+                    () = reader.closed(), if !gone => gone = true,
+                    end = &mut work => break end,
+                }
+                if gone {
+                    // Whoever watched has gone: what runs is told so by the closed channel.
+                    told.close();
+                }
+            }
+        };
+        told.close();
+        tell_rest(&mut told, &mut writer).await;
+        let _ = writer.send(&Event::End(end)).await;
+        Ok(())
+    }
+
+    /// Does what a client wants. `user` is who it is, by the kernel's word.
+    pub async fn answer(
+        &self,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+        user: WorkerUser,
+        admins: &Admins,
+        events: mpsc::Sender<Event>,
+    ) -> End {
+        let admin = |what| {
+            if admins.include(user.uid) {
+                Ok(())
+            } else {
+                Err(Refused::Serve(ServeError::NotAdmin { what, uid: user.uid }))
+            }
+        };
+        let answered = match request {
+            Request::Run { arguments, stage, directories } => {
+                return match step_request(descriptors, directories, arguments, stage, user) {
+                    Ok(step) => self.run_step(step, events).await,
+                    Err(error) => End::Failed { report: error.report(), audit: None },
+                };
+            }
+            Request::Quote { nonce, pcrs } => self.user_quote(&nonce, &pcrs).await.map_err(Refused::Agent),
+            Request::Measure => self.measure().await.map_err(Refused::Agent),
+            Request::ListKeys => self.keys().list().map(Answer::Keys).map_err(Refused::Key),
+            Request::CreateKey { stage, name, algorithm } => match admin("make keys") {
+                Ok(()) => self
+                    .keys()
+                    .create(stage, &name, algorithm)
+                    .await
+                    .map(|key| Answer::Keys(vec![key]))
+                    .map_err(Refused::Key),
+                Err(refused) => Err(refused),
+            },
+            Request::DeleteKey { stage, name } => admin("delete keys")
+                .and_then(|()| self.keys().delete(stage, &name).map_err(Refused::Key))
+                .map(|()| Answer::Keys(Vec::new())),
+            Request::Sign { stage, name, format } => match admin("sign by hand") {
+                Ok(()) => self.sign_by_hand(stage, &name, format, descriptors).await,
+                Err(refused) => Err(refused),
+            },
+            Request::Enrol { broker, token } => match admin("enrol") {
+                Ok(()) => self
+                    .enrol(&broker, &token)
+                    .await
+                    .map(|(outcome, _)| Answer::Enrolled {
+                        runner: outcome.runner,
+                        state: outcome.state,
+                        class: outcome.class,
+                    })
+                    .map_err(Refused::Agent),
+                Err(refused) => Err(refused),
+            },
+            Request::Status => self.status().await.map(Answer::Status).map_err(Refused::Agent),
+        };
+        match answered {
+            Ok(answer) => {
+                let _ = events.send(Event::Answer(answer)).await;
+                End::Done
+            }
+            Err(refused) => End::Failed { report: refused.report(), audit: None },
+        }
+    }
+
+    /// Signs a file for an admin.
+    async fn sign_by_hand(
+        &self,
+        stage: Stage,
+        name: &KeyName,
+        format: KeyFormat,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<Answer, Refused> {
+        let [file] = <[OwnedFd; 1]>::try_from(descriptors)
+            .map_err(|_| Refused::Serve(ServeError::Request("one file is to be signed".to_owned())))?;
+        self.sign_file(stage, name, format, File::from(file)).await.map(Answer::Signature).map_err(Refused::Report)
+    }
+
+    /// Signs a file with a key of this runner, for whoever owns the runner.
+    ///
+    /// # Errors
+    /// The report of what went wrong.
+    pub async fn sign_file(
+        &self,
+        stage: Stage,
+        name: &KeyName,
+        format: KeyFormat,
+        file: File,
+    ) -> Result<Vec<u8>, Report> {
+        let key = self.keys().usable(stage, name).await.map_err(|error| error.report())?;
+        let message = Message::new(key, format);
+        let read = tokio::task::spawn_blocking(move || read_into(message, file)).await;
+        let unreadable =
+            |reason: String| Report::new("AR-K201", Fault::Environment, format!("the file can't be read: {reason}"));
+        let message =
+            read.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(error.to_string()))?;
+        message
+            .sign(self.keys(), self.tpm())
+            .await
+            .map_err(|error| Report::new("AR-K202", Fault::Environment, error.to_string()))
+    }
+}
+
+fn read_into(mut message: Message, mut file: File) -> io::Result<Message> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(message),
+            count => message.update(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+fn step_request(
+    descriptors: Vec<OwnedFd>,
+    names: Vec<attest_evidence::name::DirectoryName>,
+    arguments: Vec<String>,
+    stage: Stage,
+    files_of: WorkerUser,
+) -> Result<StepRequest, ServeError> {
+    let found = descriptors.len();
+    let refused = || {
+        ServeError::Request(format!("{found} files came, for a component, a manifest and {} directories", names.len()))
+    };
+    let mut descriptors = descriptors.into_iter();
+    let (component, manifest) = descriptors.next().zip(descriptors.next()).ok_or_else(refused)?;
+    if descriptors.len() != names.len() {
+        return Err(refused());
+    }
+    let directories = names.clone().into_iter().zip(descriptors).collect();
+    Ok(StepRequest { component, manifest, directories, arguments, stage, files_of })
+}
+
+/// Events that were on their way when the work ended.
+async fn tell_rest(told: &mut mpsc::Receiver<Event>, writer: &mut FrameWriter) {
+    while let Some(event) = told.recv().await {
+        if writer.send(&event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Why a client does not get what it asked for.
+enum Refused {
+    Agent(AgentError),
+    Key(KeyError),
+    Serve(ServeError),
+    Report(Report),
+}
+
+impl Refused {
+    fn report(self) -> Report {
+        match self {
+            Self::Agent(error) => error.report(),
+            Self::Key(error) => error.report(),
+            Self::Serve(error) => error.report(),
+            Self::Report(report) => report,
+        }
+    }
+}
+
+/// A socket that every user of this machine may connect to: the kernel says who each is.
+///
+/// # Errors
+/// [`ServeError::Socket`]: for one, that another agent listens there.
+pub fn listen(path: &Path) -> Result<std::os::unix::net::UnixListener, ServeError> {
+    let failed = |reason: String| ServeError::Socket { path: path.to_owned(), reason };
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(failed("another agent listens there".to_owned()));
+    }
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error.to_string())),
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(|error| failed(error.to_string()))?;
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+        .map_err(|error| failed(error.to_string()))?;
+    Ok(listener)
+}

@@ -1,0 +1,20 @@
+//! Secrets.
+
+use crate::bindings::attest::step::{reveal, secrets};
+use crate::error::{Error, Result};
+
+/// A secret that the step may have used, and does not see.
+pub struct Secret(secrets::Secret);
+
+impl Secret {
+    /// The handle of a declared secret.
+    pub fn open(name: &str) -> Result<Self> {
+        secrets::open(name).map(Self).map_err(|error| Error::not_declared("secret", name, error))
+    }
+
+    /// Its bytes, once; for secrets declared with `use = "reveal"`.
+    pub fn reveal(self) -> Result<Vec<u8>> {
+        let name = self.0.name();
+        reveal::reveal(self.0).map_err(|error| Error::revealing(&name, error))
+    }
+}
