@@ -10,7 +10,7 @@ use crate::spawner::{SpawnError, Spawner};
 use crate::state::{Enrolment, State, StateError};
 use crate::step::StepError;
 use attest_evidence::exchange::{Isolation, user_qualifying_data};
-use attest_evidence::name::{BrokerId, RunnerName};
+use attest_evidence::name::BrokerId;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{PcrSelection, TpmName};
 use attest_tpm::{Tpm, TpmError, Transport};

@@ -1,7 +1,119 @@
-//! `attest-run`.
-fn main() {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|argument| argument == "__tpm") {
-        let _ = attest_tpm::serve_embedded(std::path::Path::new(&arguments[2]));
+//! `attest-run`: parses the command line and does what it says. One file per subcommand.
+
+mod agent;
+mod check;
+mod client;
+mod config;
+mod doctor;
+mod enroll;
+mod keys;
+mod measure;
+mod output;
+mod pack;
+mod quote;
+mod run;
+mod sign;
+
+use attest_evidence::report::Report;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Secrets and signatures for one attested pipeline step.
+///
+/// Runs a WebAssembly component with the handles that its step.toml declares and that policy grants to this
+/// machine, this job and this step, for as long as it runs.
+#[derive(Debug, Parser)]
+#[command(name = "attest-run", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    run: run::Run,
+}
+
+/// What every subcommand takes. Where an admin has configured the runner, only the output options count.
+#[derive(Debug, Clone, Args)]
+struct Global {
+    /// The agent's socket, where an agent runs without an admin's configuration
+    #[arg(long, value_name = "PATH", global = true, help_heading = "Runner")]
+    socket: Option<PathBuf>,
+    /// Direct mode: where state and keys lie. Default: ~/.local/state/attest-run
+    #[arg(long, value_name = "DIR", global = true, help_heading = "Runner")]
+    state: Option<PathBuf>,
+    /// Direct mode: the TPM: embedded:DIR, device:/dev/tpmrm0 or swtpm:SOCKET
+    #[arg(long, value_name = "TPM", global = true, help_heading = "Runner")]
+    tpm: Option<String>,
+    /// Print data as JSON, with a `schema` member
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Run a step (the same as without a subcommand)
+    Run(run::Run),
+    /// Show what a step imports and whether its manifest covers it. Needs no TPM and no network
+    Check(check::Check),
+    /// Make a component of a core module that was built against the contract
+    Pack(pack::Pack),
+    /// Enrol this runner with a broker
+    Enroll(enroll::Enroll),
+    /// Print the statement about this build environment
+    Measure(measure::Measure),
+    /// Quote PCRs, for your own use
+    Quote(quote::Quote),
+    /// List, make and delete keys
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Sign a file by hand
+    Sign(sign::Sign),
+    /// Serve the jobs of this machine, as a daemon
+    Agent(agent::AgentCommand),
+    /// Check everything a step needs, and say what is missing
+    Doctor(doctor::Doctor),
+    /// Print the version
+    Version(output::Version),
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = helper_process() {
+        return code;
+    }
+    let line = CommandLine::parse();
+    match line.action {
+        None => line.run.execute(),
+        Some(Action::Run(run)) => run.execute(),
+        Some(Action::Check(check)) => end(check.execute()),
+        Some(Action::Pack(pack)) => end(pack.execute()),
+        Some(Action::Enroll(enroll)) => end(enroll.execute()),
+        Some(Action::Measure(measure)) => end(measure.execute()),
+        Some(Action::Quote(quote)) => end(quote.execute()),
+        Some(Action::Keys(keys)) => end(keys.execute()),
+        Some(Action::Sign(sign)) => end(sign.execute()),
+        Some(Action::Agent(agent)) => end(agent.execute()),
+        Some(Action::Doctor(doctor)) => doctor.execute(),
+        Some(Action::Version(version)) => end(version.execute()),
+    }
+}
+
+/// The processes that this program starts of itself: the embedded TPM and the spawner.
+fn helper_process() -> Option<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    let served = match arguments.next().as_deref() {
+        Some("__tpm") => attest_tpm::serve_embedded(&PathBuf::from(arguments.next()?)),
+        Some("__spawner") => attest_agent::serve_spawner(&arguments.collect::<Vec<_>>()),
+        _ => return None,
+    };
+    Some(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn end(result: Result<(), Report>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            eprint!("{report}");
+            ExitCode::from(report.fault.exit_status())
+        }
     }
 }

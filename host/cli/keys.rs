@@ -1,0 +1,142 @@
+//! `keys`: what this runner can sign with.
+
+use crate::{Global, client, output};
+use attest_evidence::name::{KeyName, Stage};
+use attest_evidence::report::{Fault, Report};
+use attest_wire::client::{Answer, Key, KeyAlgorithm, Request};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+/// Keys of this runner.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// List keys
+    List {
+        #[command(flatten)]
+        global: Global,
+    },
+    /// Make a key that never leaves this runner
+    Create {
+        #[command(flatten)]
+        which: Which,
+        /// `p256`, in the TPM; or `ed25519`, derived by the TPM and in memory for one signature
+        #[arg(long, default_value = "p256")]
+        algorithm: KeyAlgorithm,
+    },
+    /// Show a key
+    Show {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Print a key's public key, PEM
+    Public {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Delete a key. What it signed stays signed; nothing new can be
+    Delete {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which key.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    #[command(flatten)]
+    global: Global,
+    /// Its name
+    name: KeyName,
+    /// Its stage
+    #[arg(long, default_value = "dev")]
+    stage: Stage,
+}
+
+#[derive(Serialize)]
+struct Listing {
+    keys: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    stage: Stage,
+    name: KeyName,
+    algorithm: KeyAlgorithm,
+    protection: &'static str,
+    fingerprint: String,
+    public_key: String,
+}
+
+impl Keys {
+    pub(crate) fn execute(self) -> Result<(), Report> {
+        match self {
+            Self::List { global } => {
+                let keys = all(&global)?;
+                show(&global, keys);
+            }
+            Self::Create { which, algorithm } => {
+                let request = Request::CreateKey { stage: which.stage, name: which.name, algorithm };
+                match client::ask_one(&which.global, request, Vec::new())? {
+                    Answer::Keys(keys) => show(&which.global, keys),
+                    _ => return Err(client::unexpected()),
+                }
+            }
+            Self::Show { which } => {
+                let key = which.find()?;
+                show(&which.global, vec![key]);
+            }
+            Self::Public { which } => print!("{}", which.find()?.public_key),
+            Self::Delete { which } => {
+                let request = Request::DeleteKey { stage: which.stage, name: which.name.clone() };
+                client::ask_one(&which.global, request, Vec::new())?;
+                eprintln!("{} key `{}` is deleted", which.stage, which.name);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Which {
+    fn find(&self) -> Result<Key, Report> {
+        all(&self.global)?.into_iter().find(|key| key.stage == self.stage && key.name == self.name).ok_or_else(|| {
+            Report::new(
+                "AR-K101",
+                Fault::Refused,
+                format!("there is no key `{}` of stage {} on this runner", self.name, self.stage),
+            )
+            .hint(format!("`attest-run keys create {} --stage {}` makes it", self.name, self.stage))
+        })
+    }
+}
+
+fn all(global: &Global) -> Result<Vec<Key>, Report> {
+    match client::ask_one(global, Request::ListKeys, Vec::new())? {
+        Answer::Keys(keys) => Ok(keys),
+        _ => Err(client::unexpected()),
+    }
+}
+
+fn show(global: &Global, keys: Vec<Key>) {
+    let keys = keys
+        .into_iter()
+        .map(|key| Listed {
+            stage: key.stage,
+            name: key.name,
+            algorithm: key.algorithm,
+            protection: key.algorithm.protection(),
+            fingerprint: format!("sha256:{}", key.fingerprint),
+            public_key: key.public_key,
+        })
+        .collect();
+    let listing = Listing { keys };
+    output::print(global, "attest-run/keys/v1", &listing, || {
+        listing
+            .keys
+            .iter()
+            .map(|key| {
+                let algorithm = key.algorithm.as_str();
+                format!("{}  {}  {algorithm}  in {}  {}\n", key.stage, key.name, key.protection, key.fingerprint)
+            })
+            .collect()
+    });
+}

@@ -1,0 +1,202 @@
+//! `run`: a step with what it declares and is granted.
+
+use crate::{Global, client, output};
+use attest_evidence::name::{AuditId, DirectoryName, LeaseId, Stage};
+use attest_evidence::report::{Escaped, Fault, Report};
+use attest_wire::client::{End, Event, Request};
+use attest_wire::worker::Level;
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use clap::Args;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Run a step.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    global: Global,
+    /// Give the step a directory that it declares; may be repeated
+    #[arg(long = "dir", value_name = "NAME=PATH", value_parser = directory)]
+    directories: Vec<(DirectoryName, PathBuf)>,
+    /// The stage whose secrets and keys the step may ask for
+    #[arg(long, default_value = "dev")]
+    stage: Stage,
+    /// The step's manifest. Default: step.toml beside the component
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Print where the time went
+    #[arg(long)]
+    timings: bool,
+    /// The component
+    #[arg(value_name = "STEP.wasm", required = true)]
+    component: Option<PathBuf>,
+    /// Arguments for the step
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+fn directory(text: &str) -> Result<(DirectoryName, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("NAME=PATH is wanted")?;
+    Ok((name.parse().map_err(|error: attest_evidence::name::BadName| error.to_string())?, path.into()))
+}
+
+/// What a run came to, for `--json`.
+#[derive(Debug, Default, Serialize)]
+struct Outcome {
+    outcome: &'static str,
+    exit_code: u8,
+    lease: Option<LeaseId>,
+    audit: Option<AuditId>,
+    outputs: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    timings_us: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    counts: BTreeMap<String, u64>,
+    error: Option<Report>,
+}
+
+impl Run {
+    pub(crate) fn execute(self) -> ExitCode {
+        let began = std::time::Instant::now();
+        let (global, timings) = (self.global.clone(), self.timings);
+        let mut seen = Seen::default();
+        let result = self.ask(&mut seen);
+        if timings {
+            seen.print_timings(began.elapsed());
+        }
+        let mut outcome = seen.outcome;
+        if !timings {
+            outcome.timings_us.clear();
+            outcome.counts.clear();
+        }
+        match result {
+            Ok(End::Done) => outcome.outcome = "succeeded",
+            Ok(End::StepFailed { code, message }) => {
+                eprintln!("step failed: {}", Escaped(&message));
+                outcome.outcome = "failed";
+                outcome.exit_code = code;
+            }
+            Ok(End::Failed { report, .. }) | Err(report) => {
+                eprint!("{report}");
+                outcome.outcome = "refused";
+                outcome.exit_code = exit_code(report.fault);
+                outcome.error = Some(report);
+            }
+        }
+        let outputs = &outcome.outputs;
+        output::print(&global, "attest-run/run/v1", &outcome, || {
+            outputs.iter().map(|(name, value)| format!("{name}={}\n", Escaped(value))).collect()
+        });
+        ExitCode::from(outcome.exit_code)
+    }
+
+    fn ask(self, seen: &mut Seen) -> Result<End, Report> {
+        let component = self.component.unwrap_or_default();
+        let manifest =
+            self.manifest.unwrap_or_else(|| component.parent().unwrap_or_else(|| Path::new("")).join("step.toml"));
+        let mut descriptors = vec![open("component", &component)?, open("manifest", &manifest)?];
+        let mut names = Vec::with_capacity(self.directories.len());
+        for (name, path) in self.directories {
+            descriptors.push(open_directory(&name, &path)?);
+            names.push(name);
+        }
+        let request = Request::Run { arguments: self.arguments, stage: self.stage, directories: names };
+        client::ask(&self.global, request, descriptors, |event| seen.hear(event))
+    }
+}
+
+/// 0–123 are the step's own.
+const fn exit_code(fault: Fault) -> u8 {
+    match fault {
+        Fault::TimedOut => 124,
+        Fault::Refused | Fault::Identity => 126,
+        Fault::NotAComponent => 127,
+        Fault::Trapped => 134,
+        Fault::Usage | Fault::Environment | Fault::Unreachable | Fault::Bug => 125,
+    }
+}
+
+fn open(what: &str, path: &Path) -> Result<OwnedFd, Report> {
+    File::open(path).map(OwnedFd::from).map_err(|error| {
+        let report =
+            Report::new("AR-S002", Fault::Environment, format!("can't open the {what} {}: {error}", path.display()));
+        if what == "manifest" {
+            report.hint("it lies beside the component, or `--manifest FILE` names it")
+        } else {
+            report
+        }
+    })
+}
+
+/// The one place where a step's reach into the file system is decided.
+fn open_directory(name: &DirectoryName, path: &Path) -> Result<OwnedFd, Report> {
+    Dir::open_ambient_dir(path, ambient_authority()).map(|directory| directory.into_std_file().into()).map_err(
+        |error| {
+            Report::new(
+                "AR-S003",
+                Fault::Environment,
+                format!("can't open directory `{name}` at {}: {error}", path.display()),
+            )
+        },
+    )
+}
+
+/// What has been heard of a run.
+#[derive(Default)]
+struct Seen {
+    outcome: Outcome,
+    phases: Vec<(String, u64)>,
+    counts: Vec<(String, u64)>,
+}
+
+impl Seen {
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Granted { lease, audit, seconds, handles } => {
+                if !handles.is_empty() {
+                    eprintln!("granted: {}, for {seconds} s at most ({lease}, {audit})", handles.join("; "));
+                }
+                self.outcome.lease = Some(lease);
+                self.outcome.audit = Some(audit);
+            }
+            Event::Log { level, message } => {
+                let mark = match level {
+                    Level::Debug => "debug: ",
+                    Level::Info => "",
+                    Level::Warn => "warning: ",
+                    Level::Error => "error: ",
+                };
+                for line in message.lines() {
+                    eprintln!("{mark}{}", Escaped(line));
+                }
+            }
+            Event::Output { name, value } => drop(self.outcome.outputs.insert(name.to_string(), value)),
+            Event::Phase { name, micros } => {
+                self.outcome.timings_us.insert(name.clone(), micros);
+                self.phases.push((name, micros));
+            }
+            Event::Count { name, count } => {
+                self.outcome.counts.insert(name.clone(), count);
+                self.counts.push((name, count));
+            }
+            Event::Answer(_) | Event::End(_) => {}
+        }
+    }
+
+    fn print_timings(&self, total: std::time::Duration) {
+        let line = |name: &str, micros: u64| eprintln!("  {name:18} {:>9.3} ms", micros as f64 / 1000.0);
+        eprintln!("timings");
+        for (name, micros) in &self.phases {
+            line(name, *micros);
+        }
+        line("whole command", u64::try_from(total.as_micros()).unwrap_or(u64::MAX));
+        for (name, count) in &self.counts {
+            eprintln!("  {name:18} {count:>9}");
+        }
+    }
+}

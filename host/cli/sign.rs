@@ -1,0 +1,49 @@
+//! `sign`: a file, by hand.
+
+use crate::{Global, client};
+use attest_evidence::exchange::KeyFormat;
+use attest_evidence::name::{KeyName, Stage};
+use attest_evidence::report::{Fault, Report};
+use attest_wire::client::{Answer, Request};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Sign a file with a key of this runner. The host hashes it; the signature is raw.
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    #[command(flatten)]
+    global: Global,
+    /// The key's name
+    #[arg(long, value_name = "NAME")]
+    key: KeyName,
+    /// The key's stage
+    #[arg(long, default_value = "dev")]
+    stage: Stage,
+    /// Where the signature goes. Default: FILE.sig
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// What to sign
+    file: PathBuf,
+}
+
+impl Sign {
+    pub(crate) fn execute(self) -> Result<(), Report> {
+        let file = std::fs::File::open(&self.file).map_err(|error| {
+            Report::new("AR-K201", Fault::Environment, format!("can't open {}: {error}", self.file.display()))
+        })?;
+        let request = Request::Sign { stage: self.stage, name: self.key, format: KeyFormat::Raw };
+        let Answer::Signature(signature) = client::ask_one(&self.global, request, vec![file.into()])? else {
+            return Err(client::unexpected());
+        };
+        let output = self.output.unwrap_or_else(|| {
+            let mut name = self.file.clone().into_os_string();
+            name.push(".sig");
+            PathBuf::from(name)
+        });
+        std::fs::write(&output, signature).map_err(|error| {
+            Report::new("AR-C505", Fault::Environment, format!("can't write {}: {error}", output.display()))
+        })?;
+        eprintln!("wrote {}", output.display());
+        Ok(())
+    }
+}
