@@ -1,4 +1,17 @@
-//! The tests of attest-run, on real parts.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test that can't go on has failed")]
+//! The tests of attest-run, on real parts: real TPMs (libtpms, swtpm), a real broker over TCP and TLS, real
+//! workers behind landlock and seccomp, several users. They need root, and `make test` gives it to them.
+//!
+//! A test named after a row of the threat list (`q01_…`) proves the refusal and its reason code.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that can't go on has failed"
+)]
 
+mod exchange;
+mod house;
+mod steps;
+mod support;
 mod tpm;

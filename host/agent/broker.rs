@@ -115,7 +115,7 @@ struct Refusal {
 }
 
 /// A broker, and connections to it that are kept for the next question.
-pub(crate) struct BrokerClient {
+pub struct BrokerClient {
     url: BrokerUrl,
     tls: TlsConnector,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
@@ -126,15 +126,21 @@ const MOST_IDLE: usize = 4;
 
 impl BrokerClient {
     /// The broker at `url` whose TLS root is this certificate, PEM.
-    pub(crate) fn new(url: BrokerUrl, tls_root: &str) -> Result<Self, BrokerError> {
+    ///
+    /// # Errors
+    /// The certificate is none.
+    pub fn new(url: BrokerUrl, tls_root: &str) -> Result<Self, BrokerError> {
         let broken = |reason: String| BrokerError::Answer { url: url.clone(), reason };
         let root = CertificateDer::from_pem_slice(tls_root.as_bytes()).map_err(|error| broken(error.to_string()))?;
         let verifier = verifier_of(root).map_err(|error| broken(error.to_string()))?;
         Self::with_verifier(url.clone(), verifier).map_err(|error| broken(error.to_string()))
     }
 
-    /// The broker at `url` whose TLS root, which it sends along, has this digest.
-    pub(crate) fn at_first_contact(url: BrokerUrl, pins: Pins) -> Result<Self, BrokerError> {
+    /// The broker at `url` whose TLS root, which it sends along, has the pinned digest.
+    ///
+    /// # Errors
+    /// TLS can't be set up.
+    pub fn at_first_contact(url: BrokerUrl, pins: Pins) -> Result<Self, BrokerError> {
         let broken = |error: rustls::Error| BrokerError::Answer { url: url.clone(), reason: error.to_string() };
         let algorithms = provider().signature_verification_algorithms;
         let verifier = Arc::new(PinnedRoot { digest: pins.tls_root, algorithms });
@@ -151,35 +157,59 @@ impl BrokerClient {
         Ok(Self { url, tls: TlsConnector::from(Arc::new(config)), idle: Mutex::new(Vec::new()) })
     }
 
-    pub(crate) const fn url(&self) -> &BrokerUrl {
+    /// Where it is.
+    pub const fn url(&self) -> &BrokerUrl {
         &self.url
     }
 
-    pub(crate) async fn challenge(&self, ak: &TpmName) -> Result<Challenge, BrokerError> {
+    /// A challenge for the holder of this attestation key.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn challenge(&self, ak: &TpmName) -> Result<Challenge, BrokerError> {
         let body = self.post_json("/v1/challenge", &ChallengeRequest { ak: ak.clone() }).await?;
         Challenge::parse(&body).map_err(|error| self.not_understood(&error.to_string()))
     }
 
-    /// The bytes of a signed grant.
-    pub(crate) async fn exchange(&self, exchange: Vec<u8>) -> Result<Bytes, BrokerError> {
+    /// The bytes of a signed grant, for those of an exchange.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn exchange(&self, exchange: Vec<u8>) -> Result<Bytes, BrokerError> {
         self.post("/v1/exchange", "application/octet-stream", exchange.into()).await
     }
 
-    pub(crate) async fn lease_message(&self, message: Vec<u8>) -> Result<(), BrokerError> {
+    /// Delivers a sealed lease message.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn lease_message(&self, message: Vec<u8>) -> Result<(), BrokerError> {
         self.post("/v1/lease", "application/octet-stream", message.into()).await.map(drop)
     }
 
-    pub(crate) async fn begin_enrolment(&self, request: &EnrolmentRequest) -> Result<EnrolmentChallenge, BrokerError> {
+    /// Begins an enrolment.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn begin_enrolment(&self, request: &EnrolmentRequest) -> Result<EnrolmentChallenge, BrokerError> {
         let body = self.post_json("/v1/enrolment", request).await?;
         self.parse(&body)
     }
 
-    pub(crate) async fn finish_enrolment(&self, request: &ActivationRequest) -> Result<EnrolmentOutcome, BrokerError> {
+    /// Ends an enrolment.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn finish_enrolment(&self, request: &ActivationRequest) -> Result<EnrolmentOutcome, BrokerError> {
         let body = self.post_json("/v1/enrolment/activation", request).await?;
         self.parse(&body)
     }
 
-    pub(crate) async fn health(&self) -> Result<(), BrokerError> {
+    /// Whether the broker and its database answer.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn health(&self) -> Result<(), BrokerError> {
         let request = Request::get("/v1/health").body(Full::default());
         self.send(request.map_err(|error| self.not_understood(&error.to_string()))?).await.map(drop)
     }

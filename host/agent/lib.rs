@@ -20,7 +20,7 @@ mod step;
 mod worker;
 
 pub use agent::{Agent, AgentError, Settings};
-pub use broker::{BrokerError, BrokerUrl};
+pub use broker::{BrokerClient, BrokerError, BrokerUrl};
 pub use embedded::EmbeddedBroker;
 pub use keys::{KeyError, KeyStore};
 pub use measure::{MeasureError, Subject, statement};

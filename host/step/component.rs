@@ -2,7 +2,7 @@
 
 use attest_evidence::Sha256Digest;
 use attest_evidence::report::{Explain, Fault, Report};
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 
 /// Most bytes of a component. A Python interpreter with its library is 40 MB.
 pub const LONGEST_COMPONENT: usize = 128 * 1024 * 1024;
@@ -12,7 +12,7 @@ const MOST_IMPORTS: usize = 256;
 /// A component, as far as its imports and exports go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Component {
-    /// Names of its imports, such as `attest:step/log@0.1.0`.
+    /// Names of its imports but types, such as `attest:step/log@0.1.0`.
     pub imports: Vec<String>,
     /// Names of its exports.
     pub exports: Vec<String>,
@@ -73,7 +73,12 @@ impl Component {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
-                        imports.push(import.map_err(malformed)?.name.name.to_owned());
+                        let import = import.map_err(malformed)?;
+                        // A type gives nothing: it is a name for a shape.
+                        if matches!(import.ty, ComponentTypeRef::Type(_)) {
+                            continue;
+                        }
+                        imports.push(import.name.name.to_owned());
                         if imports.len() > MOST_IMPORTS {
                             return Err(NotAComponent::TooManyImports);
                         }

@@ -1,0 +1,57 @@
+# The commands of this project. `make help` lists them.
+
+SHELL := /bin/bash
+SUDO  := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+CARGO := cargo
+BIN   := target/release
+STEPS := target/steps
+
+BUILD_PACKAGES := gcc libtss2-dev libtpms-dev pkg-config
+TEST_PACKAGES  := $(BUILD_PACKAGES) openssl swtpm swtpm-tools tpm2-tools util-linux
+BENCH_PACKAGES := $(TEST_PACKAGES) curl
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build-packages build steps ## Sign a release with a key that never leaves the TPM, and see what a thief gets
+	@tests/demo.sh
+
+.PHONY: test
+test: test-packages build steps ## Run all tests. Some need root: they start processes of several users
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(if $(SUDO),sudo -E,)" \
+	$(CARGO) test --release --workspace -- --test-threads 4
+
+.PHONY: bench
+bench: bench-packages build steps ## Measure, each number beside what it is compared with
+	@tests/bench.sh
+
+.PHONY: lint
+lint: build-packages ## Check formatting and lints
+	$(CARGO) fmt --check
+	cd plugins && $(CARGO) fmt --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+
+.PHONY: build
+build: ## Build the programs, release mode
+	$(CARGO) build --release --workspace --bins
+
+.PHONY: steps
+steps: build ## Build the official steps, and the hostile one of the tests, to components
+	@plugins/build.sh $(STEPS) $(BIN)/attest-run
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	$(CARGO) clean
+	rm -rf plugins/target
+
+.PHONY: build-packages test-packages bench-packages
+build-packages test-packages bench-packages: packages = $(or $(if $(filter bench-packages,$@),$(BENCH_PACKAGES)),$(if $(filter test-packages,$@),$(TEST_PACKAGES)),$(BUILD_PACKAGES))
+build-packages test-packages bench-packages:
+	@missing=$$(for package in $(packages); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing" $$missing; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi

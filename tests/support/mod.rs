@@ -1,0 +1,29 @@
+//! What tests stand on.
+
+mod broker;
+mod process;
+mod programs;
+mod rig;
+mod runner;
+
+pub(crate) use broker::Broker;
+pub(crate) use process::{Output, run};
+pub(crate) use programs::{programs, step, worker_programs};
+pub(crate) use rig::{Rig, refusal};
+pub(crate) use runner::{Runner, Users};
+
+use attest_tpm::{Embedded, Transport};
+use std::path::Path;
+
+/// A TPM in software whose state lies in `directory`.
+pub(crate) fn embedded(directory: &Path) -> Transport {
+    Transport::Embedded(Embedded::new(directory).with_helper(programs().join("attest-run")))
+}
+
+/// A directory that other users may pass through, gone with the test.
+pub(crate) fn directory() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::Builder::new().prefix("attest-test-").tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}

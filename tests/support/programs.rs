@@ -1,0 +1,48 @@
+//! The programs and steps under test, where every user can reach them.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The folder with `attest-run`, `attest-broker` and `attest-worker`, as users install them.
+pub(crate) fn programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let built = Path::new(env!("CARGO_BIN_EXE_attest-run")).parent().unwrap();
+        let folder = super::directory().keep();
+        for name in ["attest-run", "attest-broker", "attest-worker"] {
+            std::fs::copy(built.join(name), folder.join(name))
+                .unwrap_or_else(|error| panic!("{name}: {error}. `make test` builds all programs first"));
+        }
+        remove_at_exit(&folder);
+        folder
+    })
+}
+
+/// The same programs with another in the worker's place.
+pub(crate) fn worker_programs(worker: &Path) -> tempfile::TempDir {
+    let folder = super::directory();
+    for name in ["attest-run", "attest-broker"] {
+        std::fs::copy(programs().join(name), folder.path().join(name)).unwrap();
+    }
+    std::fs::copy(worker, folder.path().join("attest-worker")).unwrap();
+    folder
+}
+
+/// A step that `make steps` has built: the folder with its component and its manifest.
+pub(crate) fn step(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/steps").join(name);
+    assert!(folder.join(format!("{name}.wasm")).exists(), "step {name} is not built: `make steps`");
+    folder
+}
+
+/// Statics are never dropped; a child that outlives us by a moment cleans up.
+fn remove_at_exit(folder: &Path) {
+    let script = r#"while kill -0 "$1" 2>/dev/null; do sleep 0.2; done; rm -rf "$2""#;
+    std::process::Command::new("sh")
+        .args(["-c", script, "sh", &std::process::id().to_string(), folder.to_str().unwrap()])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+}
