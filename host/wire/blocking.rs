@@ -70,16 +70,26 @@ impl Channel {
         stream.write_all(frame.get(sent..).unwrap_or_default()).map_err(gone)
     }
 
-    /// Receives a message that carries no descriptors.
+    /// Receives a message that carries no descriptors. Plain reads: a descriptor that somebody sends along
+    /// never arrives.
     ///
     /// # Errors
     /// See [`WireError`].
     pub fn receive<T: DeserializeOwned>(&self) -> Result<T, WireError> {
-        let (message, descriptors) = self.receive_with()?;
-        match descriptors.len() {
-            0 => Ok(message),
-            arrived => Err(WireError::Descriptors { announced: 0, arrived }),
+        let mut header = [0; HEADER];
+        let mut stream = &self.0;
+        stream.read_exact(&mut header).map_err(gone)?;
+        match decode_header(header)? {
+            (0, length) => self.receive_body(length),
+            (announced, _) => Err(WireError::Descriptors { announced, arrived: 0 }),
         }
+    }
+
+    fn receive_body<T: DeserializeOwned>(&self, length: usize) -> Result<T, WireError> {
+        let mut message = Zeroizing::new(vec![0; length]);
+        let mut stream = &self.0;
+        stream.read_exact(&mut message).map_err(gone)?;
+        decode(&message)
     }
 
     /// Receives a message and the descriptors that it carries. They are closed on `exec`.
@@ -103,10 +113,7 @@ impl Channel {
         if announced != descriptors.len() {
             return Err(WireError::Descriptors { announced, arrived: descriptors.len() });
         }
-        let mut message = Zeroizing::new(vec![0; length]);
-        let mut stream = &self.0;
-        stream.read_exact(&mut message).map_err(gone)?;
-        Ok((decode(&message)?, descriptors))
+        Ok((self.receive_body(length)?, descriptors))
     }
 
     fn receive_part(&self, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), WireError> {
@@ -166,8 +173,13 @@ mod tests {
     fn descriptors_that_nobody_announced_are_refused() {
         let (one, other) = Channel::pair().unwrap();
         one.send_with(&7u32, &[one.0.as_fd()]).unwrap();
-        assert!(matches!(other.receive::<u32>(), Err(WireError::Descriptors { announced: 0, arrived: 1 })));
+        assert!(matches!(other.receive::<u32>(), Err(WireError::Descriptors { announced: 1, arrived: 0 })));
+        let (one, other) = Channel::pair().unwrap();
         one.0.try_clone().unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         assert!(matches!(other.receive::<u32>(), Err(WireError::Version)));
+        let (one, other) = Channel::pair().unwrap();
+        let frame = crate::frame::encode(&7u32, 0).unwrap();
+        one.0.try_clone().unwrap().write_all(&frame).unwrap();
+        assert_eq!(other.receive_with::<u32>().unwrap().0, 7);
     }
 }
