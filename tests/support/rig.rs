@@ -4,8 +4,8 @@ use super::{Broker, embedded};
 use attest_agent::{BrokerClient, BrokerError};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
-    ActivationRequest, Challenge, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, Isolation,
-    RawEvidence, Request, SignedGrant, GrantBody, StepIdentity, qualifying_data, write_bound, write_exchange,
+    ActivationRequest, Challenge, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, GrantBody,
+    Isolation, RawEvidence, Request, SignedGrant, StepIdentity, qualifying_data, write_bound, write_exchange,
 };
 use attest_evidence::name::Stage;
 use attest_evidence::tpm::Credential;
@@ -37,12 +37,7 @@ impl Rig {
         Self::enrol(broker, name, Tpm::open(transport).await.unwrap(), super::directory()).await
     }
 
-    async fn enrol(
-        broker: &Broker,
-        name: &str,
-        tpm: Tpm,
-        directory: tempfile::TempDir,
-    ) -> Result<Self, BrokerError> {
+    async fn enrol(broker: &Broker, name: &str, tpm: Tpm, directory: tempfile::TempDir) -> Result<Self, BrokerError> {
         let token = broker.token(name, "direct", true);
         let client = BrokerClient::at_first_contact(broker.url().parse().unwrap(), token.pins).unwrap();
         let key = tpm.run(|device| device.create_attestation_key()).await.unwrap();
@@ -71,8 +66,7 @@ impl Rig {
         };
         let credential = Credential { id_object, encrypted_secret };
         let proof = tpm.run(move |device| device.activate(&credential)).await.unwrap();
-        let activation =
-            ActivationRequest { enrolment, proof: proof.expose(<[u8]>::to_vec), signature: Vec::new() };
+        let activation = ActivationRequest { enrolment, proof: proof.expose(<[u8]>::to_vec), signature: Vec::new() };
         let outcome = client.finish_enrolment(&activation).await?;
         let client = BrokerClient::new(broker.url().parse().unwrap(), &outcome.tls_root).unwrap();
         let (private, public) = X25519HkdfSha256::gen_keypair();

@@ -1,0 +1,228 @@
+//! A runner as an admin sets it up: an agent of its own user, workers of another, jobs of a third.
+//!
+//! Each lives in a mount namespace with an `/etc` of its own, so that tests don't meet, and this machine's
+//! `/etc/attest-run` stays as it is.
+
+use super::process::{Output, run};
+use super::programs::programs;
+use super::{Broker, step};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The users of a runner.
+pub(crate) struct Users;
+
+impl Users {
+    pub(crate) const AGENT: u32 = 61_002;
+    pub(crate) const WORKER: u32 = 61_003;
+    /// The user that jobs run as.
+    pub(crate) const JOB: u32 = 61_004;
+    /// A user of the machine with no part in this.
+    pub(crate) const STRANGER: u32 = 61_005;
+}
+
+/// A runner. Its agent ends with the test.
+pub(crate) struct Runner {
+    directory: tempfile::TempDir,
+    programs: PathBuf,
+    agent: Option<Child>,
+}
+
+impl Runner {
+    /// A runner whose agent serves and is enrolled with `broker`.
+    pub(crate) fn enrolled(broker: &Broker, name: &str) -> Self {
+        let mut runner = Self::new(programs());
+        runner.start_agent();
+        let token = broker.token_text(name, "agent", true);
+        runner.as_user(0, &["enroll", "--broker", &broker.url(), "--token", &token]).ok();
+        runner
+    }
+
+    /// A runner that has been configured, with these programs.
+    pub(crate) fn new(programs: &Path) -> Self {
+        let directory = super::directory();
+        let root = directory.path();
+        let etc = root.join("etc");
+        run(Command::new("cp").args(["-a", "/etc"]).arg(&etc)).ok();
+        std::fs::create_dir_all(etc.join("attest-run")).unwrap();
+        let mut passwd = std::fs::read_to_string(etc.join("passwd")).unwrap();
+        let mut group = std::fs::read_to_string(etc.join("group")).unwrap();
+        let users = [
+            ("ar-agent", Users::AGENT),
+            ("ar-worker", Users::WORKER),
+            ("ar-job", Users::JOB),
+            ("ar-stranger", Users::STRANGER),
+        ];
+        for (name, uid) in users {
+            passwd += &format!("{name}:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n");
+            group += &format!("{name}:x:{uid}:\n");
+        }
+        std::fs::write(etc.join("passwd"), passwd).unwrap();
+        std::fs::write(etc.join("group"), group).unwrap();
+        let config = format!(
+            "[agent]\nsocket = \"{0}/run/agent.sock\"\nstate = \"{0}/state\"\ntpm = \"embedded:{0}/state/tpm\"\n\
+             user = \"ar-agent\"\nworker_user = \"ar-worker\"\n",
+            root.display()
+        );
+        std::fs::write(etc.join("attest-run/config.toml"), config).unwrap();
+        for (name, owner, mode) in [
+            ("run", 0, 0o755),
+            ("state", Users::AGENT, 0o700),
+            ("work", Users::JOB, 0o700),
+            ("home", Users::JOB, 0o700),
+        ] {
+            let path = root.join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            chown(&path, Some(owner), Some(owner)).unwrap();
+        }
+        Self { programs: programs.to_owned(), directory, agent: None }
+    }
+
+    /// Where the runner's folders are.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The job's working directory: its user's, mode 0700.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.path("work")
+    }
+
+    /// Writes a file of the job's user, mode 0600.
+    pub(crate) fn write(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.work().join(name);
+        for folder in path.ancestors().skip(1).take_while(|folder| *folder != self.work()) {
+            std::fs::create_dir_all(folder).unwrap();
+            chown(folder, Some(Users::JOB), Some(Users::JOB)).unwrap();
+        }
+        std::fs::write(&path, contents).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&path, Some(Users::JOB), Some(Users::JOB)).unwrap();
+        path
+    }
+
+    /// A copy of a step that `make steps` has built, for the job to read.
+    pub(crate) fn step(&self, name: &str) -> PathBuf {
+        let folder = self.path("steps").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for file in [format!("{name}.wasm"), "step.toml".to_owned()] {
+            std::fs::copy(step(name).join(&file), folder.join(&file)).unwrap();
+        }
+        folder.join(format!("{name}.wasm"))
+    }
+
+    /// A command in the runner's namespace.
+    fn in_namespace(&self, program: &str) -> Command {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c"])
+            .arg("mount --bind \"$0\" /etc && exec \"$@\"")
+            .arg(self.path("etc"))
+            .arg(program)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.path("home"))
+            .current_dir("/");
+        command
+    }
+
+    /// A program of the runner's, as a user would run it.
+    pub(crate) fn command(&self, uid: u32, program: &str, arguments: &[&str]) -> Command {
+        let mut command = self.in_namespace("setpriv");
+        command
+            .args([&format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups"])
+            .arg(self.programs.join(program))
+            .args(arguments);
+        command
+    }
+
+    /// `attest-run`, as a user would run it.
+    pub(crate) fn as_user(&self, uid: u32, arguments: &[&str]) -> Output {
+        run(&mut self.command(uid, "attest-run", arguments))
+    }
+
+    /// `attest-run`, as a job runs it.
+    pub(crate) fn job(&self, arguments: &[&str]) -> Output {
+        self.as_user(Users::JOB, arguments)
+    }
+
+    /// Runs the hostile step in the job's working directory.
+    pub(crate) fn hostile(&self, arguments: &[&str]) -> Output {
+        let step = self.step("hostile");
+        self.write("readonly/file", "may only be read\n");
+        let work = format!("work={}", self.work().join("inner").display());
+        let readonly = format!("readonly={}", self.work().join("readonly").display());
+        self.write("inner/inside", "inside\n");
+        let mut all = vec!["--dir", &work, "--dir", &readonly, step.to_str().unwrap(), "--"];
+        all.extend(arguments);
+        self.job(&all)
+    }
+
+    /// Starts the agent and waits until it serves.
+    pub(crate) fn start_agent(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("agent.log")).unwrap();
+        let child = self
+            .in_namespace(self.programs.join("attest-run").to_str().unwrap())
+            .arg("agent")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.agent = Some(child);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.log().contains("serving") {
+            assert!(Instant::now() < deadline, "the agent does not serve: {}", self.log());
+            assert!(self.agent.as_mut().unwrap().try_wait().unwrap().is_none(), "{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What the agent wrote to its log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("agent.log")).unwrap_or_default()
+    }
+
+    /// The agent's process id.
+    pub(crate) fn agent_pid(&self) -> u32 {
+        self.agent.as_ref().unwrap().id()
+    }
+
+    /// Ends the agent at once.
+    pub(crate) fn kill_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            agent.kill().unwrap();
+            agent.wait().unwrap();
+        }
+    }
+
+    /// Ends the agent as systemd would.
+    pub(crate) fn stop_agent(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            run(Command::new("kill").arg(agent.id().to_string())).ok();
+            agent.wait().unwrap();
+        }
+    }
+
+    /// Process ids of the workers that run.
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        let program = self.programs.join("attest-worker");
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+            .filter(|pid| {
+                std::fs::read(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| line.starts_with(program.to_str().unwrap().as_bytes()))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        self.kill_agent();
+    }
+}
