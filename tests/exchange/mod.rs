@@ -1,1 +1,7 @@
-//! Exchanges.
+//! Exchanges with a real broker, by an agent that misbehaves.
+
+mod binding;
+mod enrolment;
+mod leases;
+mod quotes;
+mod replay;

@@ -150,6 +150,19 @@ impl Broker {
         rows.iter().map(|row| (0..row.len()).map(|column| text(row, column)).collect()).collect()
     }
 
+    /// Changes the database behind the broker's back.
+    pub(crate) async fn execute(
+        &self,
+        query: sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
+    ) {
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.state.join("broker.db"))
+            .busy_timeout(std::time::Duration::from_secs(5));
+        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+        query.execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+
     /// Kinds and bodies of the audit log.
     pub(crate) async fn audit(&self) -> Vec<(String, serde_json::Value)> {
         let rows = self.rows("SELECT kind, body FROM audit ORDER BY sequence").await;

@@ -5,12 +5,14 @@ mod process;
 mod programs;
 mod rig;
 mod runner;
+mod soft_ak;
 
 pub(crate) use broker::Broker;
 pub(crate) use process::{Output, run};
 pub(crate) use programs::{programs, step, worker_programs};
-pub(crate) use rig::{Rig, refusal};
+pub(crate) use rig::{Rig, assemble, refusal};
 pub(crate) use runner::{Runner, Users};
+pub(crate) use soft_ak::{Forged, SoftAk};
 
 use attest_tpm::{Embedded, Transport};
 use std::path::Path;
