@@ -17,6 +17,7 @@
 
 mod device;
 mod error;
+mod library_log;
 mod thread;
 mod transport;
 
@@ -24,5 +25,6 @@ pub use device::{
     AttestationKey, Credentials, DerivationKey, Device, Endorsed, Handles, QuoteOutput, Sealed, SigningKey, StoredKey,
 };
 pub use error::TpmError;
+pub use library_log::silence_library_log;
 pub use thread::Tpm;
 pub use transport::{Embedded, SessionProtection, Transport, TransportError, serve_embedded};

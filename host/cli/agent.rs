@@ -1,6 +1,6 @@
 //! `agent`: the daemon of its own user that owns the TPM.
 
-use crate::{Global, config, output};
+use crate::{config, output};
 use attest_agent::{Admins, Agent, Settings, Spawner, WorkerUser, listen};
 use attest_evidence::exchange::Isolation;
 use attest_evidence::report::{Explain as _, Fault, Report};
@@ -14,10 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Serve the jobs of this machine. Configured by /etc/attest-run/config.toml alone.
 #[derive(Debug, Args)]
-pub(crate) struct AgentCommand {
-    #[command(flatten)]
-    _global: Global,
-}
+pub(crate) struct AgentCommand;
 
 impl AgentCommand {
     pub(crate) fn execute(self) -> Result<(), Report> {

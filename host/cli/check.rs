@@ -11,8 +11,6 @@ use std::path::{Path, PathBuf};
 /// Check a step.
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    #[command(flatten)]
-    global: Global,
     /// The step's manifest. Default: step.toml beside the component
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -37,7 +35,7 @@ struct Row {
 }
 
 impl Check {
-    pub(crate) fn execute(self) -> Result<(), Report> {
+    pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         let manifest_path =
             self.manifest.unwrap_or_else(|| self.component.parent().unwrap_or_else(|| Path::new("")).join("step.toml"));
         let manifest = Manifest::parse(&read(&manifest_path, LONGEST_MANIFEST)?).map_err(|error| error.report())?;
@@ -61,7 +59,7 @@ impl Check {
             manifest: manifest.digest().to_string(),
             imports,
         };
-        output::print(&self.global, "attest-run/check/v1", &listing, || {
+        output::print(global, "attest-run/check/v1", &listing, || {
             let width = listing.imports.iter().map(|row| row.import.len()).max().unwrap_or(0);
             let rows: String = listing
                 .imports

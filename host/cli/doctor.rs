@@ -10,10 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 /// Check everything a step needs.
 #[derive(Debug, Args)]
-pub(crate) struct Doctor {
-    #[command(flatten)]
-    global: Global,
-}
+pub(crate) struct Doctor;
 
 #[derive(Serialize)]
 struct Findings {
@@ -45,9 +42,9 @@ impl Finding {
 }
 
 impl Doctor {
-    pub(crate) fn execute(self) -> ExitCode {
+    pub(crate) fn execute(self, global: &Global) -> ExitCode {
         let mut findings = Vec::new();
-        match config::mode(&self.global) {
+        match config::mode(global) {
             Ok(Mode::Agent(socket)) => findings.push(Finding::ok("mode", format!("agent at {}", socket.display()))),
             Ok(Mode::Direct(settings)) => findings.push(Finding::ok(
                 "mode",
@@ -59,13 +56,13 @@ impl Doctor {
             Err(report) => findings.push(Finding::of("configuration", report)),
         }
         findings.push(walls());
-        match client::ask_one(&self.global, Request::Status, Vec::new()) {
+        match client::ask_one(global, Request::Status, Vec::new()) {
             Ok(Answer::Status(status)) => findings.extend(of_status(status)),
             Ok(_) => findings.push(Finding::of("agent", client::unexpected())),
             Err(report) => findings.push(Finding::of("TPM or agent", report)),
         }
         let findings = Findings { healthy: findings.iter().all(|finding| finding.ok), findings };
-        output::print(&self.global, "attest-run/doctor/v1", &findings, || {
+        output::print(global, "attest-run/doctor/v1", &findings, || {
             findings
                 .findings
                 .iter()

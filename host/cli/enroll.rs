@@ -11,8 +11,6 @@ use std::io::Read as _;
 /// Enrol with a broker.
 #[derive(Debug, Args)]
 pub(crate) struct Enroll {
-    #[command(flatten)]
-    global: Global,
     /// The broker: https://HOST[:PORT]
     #[arg(long, value_name = "URL")]
     broker: String,
@@ -30,7 +28,7 @@ struct Enrolled {
 }
 
 impl Enroll {
-    pub(crate) fn execute(self) -> Result<(), Report> {
+    pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         let mut token = self.token;
         if token == "-" {
             token.clear();
@@ -40,11 +38,11 @@ impl Enroll {
                 .map_err(|error| Report::new("AR-N202", Fault::Usage, format!("can't read the token: {error}")))?;
         }
         let request = Request::Enrol { broker: self.broker, token };
-        let Answer::Enrolled { runner, state, class } = client::ask_one(&self.global, request, Vec::new())? else {
+        let Answer::Enrolled { runner, state, class } = client::ask_one(global, request, Vec::new())? else {
             return Err(client::unexpected());
         };
         let enrolled = Enrolled { runner: runner.to_string(), state, class };
-        output::print(&self.global, "attest-run/enrolled/v1", &enrolled, || {
+        output::print(global, "attest-run/enrolled/v1", &enrolled, || {
             format!("enrolled as `{}`, {}, TPM class {}", enrolled.runner, enrolled.state.as_str(), enrolled.class)
         });
         if state == RunnerState::Pending {

@@ -11,10 +11,7 @@ use serde::Serialize;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
     /// List keys
-    List {
-        #[command(flatten)]
-        global: Global,
-    },
+    List,
     /// Make a key that never leaves this runner
     Create {
         #[command(flatten)]
@@ -43,8 +40,6 @@ pub(crate) enum Keys {
 /// Which key.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    #[command(flatten)]
-    global: Global,
     /// Its name
     name: KeyName,
     /// Its stage
@@ -68,27 +63,27 @@ struct Listed {
 }
 
 impl Keys {
-    pub(crate) fn execute(self) -> Result<(), Report> {
+    pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         match self {
-            Self::List { global } => {
-                let keys = all(&global)?;
-                show(&global, keys);
+            Self::List => {
+                let keys = all(global)?;
+                show(global, keys);
             }
             Self::Create { which, algorithm } => {
                 let request = Request::CreateKey { stage: which.stage, name: which.name, algorithm };
-                match client::ask_one(&which.global, request, Vec::new())? {
-                    Answer::Keys(keys) => show(&which.global, keys),
+                match client::ask_one(global, request, Vec::new())? {
+                    Answer::Keys(keys) => show(global, keys),
                     _ => return Err(client::unexpected()),
                 }
             }
             Self::Show { which } => {
-                let key = which.find()?;
-                show(&which.global, vec![key]);
+                let key = which.find(global)?;
+                show(global, vec![key]);
             }
-            Self::Public { which } => print!("{}", which.find()?.public_key),
+            Self::Public { which } => print!("{}", which.find(global)?.public_key),
             Self::Delete { which } => {
                 let request = Request::DeleteKey { stage: which.stage, name: which.name.clone() };
-                client::ask_one(&which.global, request, Vec::new())?;
+                client::ask_one(global, request, Vec::new())?;
                 eprintln!("{} key `{}` is deleted", which.stage, which.name);
             }
         }
@@ -97,8 +92,8 @@ impl Keys {
 }
 
 impl Which {
-    fn find(&self) -> Result<Key, Report> {
-        all(&self.global)?.into_iter().find(|key| key.stage == self.stage && key.name == self.name).ok_or_else(|| {
+    fn find(&self, global: &Global) -> Result<Key, Report> {
+        all(global)?.into_iter().find(|key| key.stage == self.stage && key.name == self.name).ok_or_else(|| {
             Report::new(
                 "AR-K101",
                 Fault::Refused,

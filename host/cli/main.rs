@@ -15,7 +15,8 @@ mod run;
 mod sign;
 
 use attest_evidence::report::Report;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,12 +25,17 @@ use std::process::ExitCode;
 /// Runs a WebAssembly component with the handles that its step.toml declares and that policy grants to this
 /// machine, this job and this step, for as long as it runs.
 #[derive(Debug, Parser)]
-#[command(name = "attest-run", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "attest-run",
+    version,
+    max_term_width = 100,
+    override_usage = "attest-run [OPTIONS] STEP.wasm [-- ARGS]\n       attest-run [OPTIONS] COMMAND"
+)]
 struct CommandLine {
-    #[command(subcommand)]
-    action: Option<Action>,
     #[command(flatten)]
-    run: run::Run,
+    global: Global,
+    #[command(subcommand)]
+    action: Action,
 }
 
 /// What every subcommand takes. Where an admin has configured the runner, only the output options count.
@@ -51,7 +57,7 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Run a step (the same as without a subcommand)
+    /// Run a step: the same as STEP.wasm without a command
     Run(run::Run),
     /// Show what a step imports and whether its manifest covers it. Needs no TPM and no network
     Check(check::Check),
@@ -77,24 +83,49 @@ enum Action {
 }
 
 fn main() -> ExitCode {
+    attest_tpm::silence_library_log();
     if let Some(code) = helper_process() {
         return code;
     }
-    let line = CommandLine::parse();
-    match line.action {
-        None => line.run.execute(),
-        Some(Action::Run(run)) => run.execute(),
-        Some(Action::Check(check)) => end(check.execute()),
-        Some(Action::Pack(pack)) => end(pack.execute()),
-        Some(Action::Enroll(enroll)) => end(enroll.execute()),
-        Some(Action::Measure(measure)) => end(measure.execute()),
-        Some(Action::Quote(quote)) => end(quote.execute()),
-        Some(Action::Keys(keys)) => end(keys.execute()),
-        Some(Action::Sign(sign)) => end(sign.execute()),
-        Some(Action::Agent(agent)) => end(agent.execute()),
-        Some(Action::Doctor(doctor)) => doctor.execute(),
-        Some(Action::Version(version)) => end(version.execute()),
+    let CommandLine { global, action } = CommandLine::parse_from(with_run(std::env::args_os().collect()));
+    match action {
+        Action::Run(run) => run.execute(&global),
+        Action::Check(check) => end(check.execute(&global)),
+        Action::Pack(pack) => end(pack.execute()),
+        Action::Enroll(enroll) => end(enroll.execute(&global)),
+        Action::Measure(measure) => end(measure.execute(&global)),
+        Action::Quote(quote) => end(quote.execute(&global)),
+        Action::Keys(keys) => end(keys.execute(&global)),
+        Action::Sign(sign) => end(sign.execute(&global)),
+        Action::Agent(agent) => end(agent.execute()),
+        Action::Doctor(doctor) => doctor.execute(&global),
+        Action::Version(version) => end(version.execute(&global)),
     }
+}
+
+/// `attest-run … STEP.wasm …` is `attest-run … run STEP.wasm …`: what comes first and is neither an option of
+/// every command nor a command belongs to `run`. A file with the name of a command is `./NAME`.
+fn with_run(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let command = CommandLine::command();
+    let mut at = 1;
+    while let Some(argument) = arguments.get(at).and_then(|argument| argument.to_str()) {
+        let (flag, value) = argument.split_once('=').map_or((argument, None), |(flag, value)| (flag, Some(value)));
+        let global = command
+            .get_arguments()
+            .find(|known| flag.strip_prefix("--").is_some_and(|flag| known.get_long() == Some(flag)));
+        match global {
+            Some(known) if known.get_action().takes_values() && value.is_none() => at += 2,
+            Some(_) => at += 1,
+            None => break,
+        }
+    }
+    let own = |argument: &str| {
+        ["-h", "--help", "-V", "--version", "help"].contains(&argument) || command.find_subcommand(argument).is_some()
+    };
+    if arguments.get(at).is_some_and(|argument| !argument.to_str().is_some_and(own)) {
+        arguments.insert(at, "run".into());
+    }
+    arguments
 }
 
 /// The processes that this program starts of itself: the embedded TPM and the spawner.

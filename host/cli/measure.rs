@@ -7,14 +7,11 @@ use clap::Args;
 
 /// Print an in-toto Statement v1, predicate measurement/v1. The same environment gives the same bytes.
 #[derive(Debug, Args)]
-pub(crate) struct Measure {
-    #[command(flatten)]
-    global: Global,
-}
+pub(crate) struct Measure;
 
 impl Measure {
-    pub(crate) fn execute(self) -> Result<(), Report> {
-        match client::ask_one(&self.global, Request::Measure, Vec::new())? {
+    pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
+        match client::ask_one(global, Request::Measure, Vec::new())? {
             Answer::Statement(statement) => println!("{statement}"),
             _ => return Err(client::unexpected()),
         }

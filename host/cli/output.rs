@@ -38,10 +38,7 @@ pub(crate) fn start_log(default: &'static str) {
 
 /// `version`.
 #[derive(Debug, Args)]
-pub(crate) struct Version {
-    #[command(flatten)]
-    global: Global,
-}
+pub(crate) struct Version;
 
 #[derive(Serialize)]
 struct Versions {
@@ -51,13 +48,13 @@ struct Versions {
 }
 
 impl Version {
-    pub(crate) fn execute(self) -> Result<(), Report> {
+    pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         let versions = Versions {
             version: env!("CARGO_PKG_VERSION"),
             contract: "attest:step@0.1.0",
             exchange: attest_evidence::exchange::VERSION,
         };
-        print(&self.global, "attest-run/version/v1", &versions, || {
+        print(global, "attest-run/version/v1", &versions, || {
             format!(
                 "attest-run {}\ncontract {}\nexchange version {}",
                 versions.version, versions.contract, versions.exchange

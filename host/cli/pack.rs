@@ -1,6 +1,5 @@
 //! `pack`: a core module, built against the contract, becomes a component.
 
-use crate::Global;
 use crate::check::read;
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_step::{Component, LONGEST_COMPONENT};
@@ -10,8 +9,6 @@ use std::path::PathBuf;
 /// Make a component.
 #[derive(Debug, Args)]
 pub(crate) struct Pack {
-    #[command(flatten)]
-    _global: Global,
     /// The core module, as `cargo build --target wasm32-unknown-unknown` leaves it
     #[arg(value_name = "CORE.wasm")]
     module: PathBuf,

@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 /// Quote PCRs.
 #[derive(Debug, Args)]
 pub(crate) struct Quote {
-    #[command(flatten)]
-    global: Global,
     /// What the quote shall be fresh for: 8 to 64 bytes, hexadecimal
     #[arg(long, value_name = "HEX")]
     nonce: String,
@@ -35,14 +33,14 @@ struct Written {
 }
 
 impl Quote {
-    pub(crate) fn execute(self) -> Result<(), Report> {
+    pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         let usage = |what: String| Report::new("AR-C102", Fault::Usage, what);
         let nonce = data_encoding::HEXLOWER_PERMISSIVE
             .decode(self.nonce.as_bytes())
             .map_err(|error| usage(format!("the nonce is not hexadecimal: {error}")))?;
         let request = Request::Quote { nonce, pcrs: self.pcrs };
         let Answer::Quote { message, signature, ak, pcrs, qualifying_data } =
-            client::ask_one(&self.global, request, Vec::new())?
+            client::ask_one(global, request, Vec::new())?
         else {
             return Err(client::unexpected());
         };
@@ -67,7 +65,7 @@ impl Quote {
             qualifying_data: qualifying_data.to_string(),
             ak_name: public.name.to_string(),
         };
-        output::print(&self.global, "attest-run/quote/v1", &written, || {
+        output::print(global, "attest-run/quote/v1", &written, || {
             format!(
                 "wrote a quote to {}\nqualifying data  {}\nattestation key  {}",
                 written.directory.display(),

@@ -18,8 +18,6 @@ use std::process::ExitCode;
 /// Run a step.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    #[command(flatten)]
-    global: Global,
     /// Give the step a directory that it declares; may be repeated
     #[arg(long = "dir", value_name = "NAME=PATH", value_parser = directory)]
     directories: Vec<(DirectoryName, PathBuf)>,
@@ -33,8 +31,8 @@ pub(crate) struct Run {
     #[arg(long)]
     timings: bool,
     /// The component
-    #[arg(value_name = "STEP.wasm", required = true)]
-    component: Option<PathBuf>,
+    #[arg(value_name = "STEP.wasm")]
+    component: PathBuf,
     /// Arguments for the step
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -61,11 +59,11 @@ struct Outcome {
 }
 
 impl Run {
-    pub(crate) fn execute(self) -> ExitCode {
+    pub(crate) fn execute(self, global: &Global) -> ExitCode {
         let began = std::time::Instant::now();
-        let (global, timings) = (self.global.clone(), self.timings);
+        let timings = self.timings;
         let mut seen = Seen::default();
-        let result = self.ask(&mut seen);
+        let result = self.ask(global, &mut seen);
         if timings {
             seen.print_timings(began.elapsed());
         }
@@ -89,14 +87,14 @@ impl Run {
             }
         }
         let outputs = &outcome.outputs;
-        output::print(&global, "attest-run/run/v1", &outcome, || {
+        output::print(global, "attest-run/run/v1", &outcome, || {
             outputs.iter().map(|(name, value)| format!("{name}={}\n", Escaped(value))).collect()
         });
         ExitCode::from(outcome.exit_code)
     }
 
-    fn ask(self, seen: &mut Seen) -> Result<End, Report> {
-        let component = self.component.unwrap_or_default();
+    fn ask(self, global: &Global, seen: &mut Seen) -> Result<End, Report> {
+        let component = self.component;
         let manifest =
             self.manifest.unwrap_or_else(|| component.parent().unwrap_or_else(|| Path::new("")).join("step.toml"));
         let mut descriptors = vec![open("component", &component)?, open("manifest", &manifest)?];
@@ -106,7 +104,7 @@ impl Run {
             names.push(name);
         }
         let request = Request::Run { arguments: self.arguments, stage: self.stage, directories: names };
-        client::ask(&self.global, request, descriptors, |event| seen.hear(event))
+        client::ask(global, request, descriptors, |event| seen.hear(event))
     }
 }
 

@@ -11,8 +11,6 @@ use std::path::PathBuf;
 /// Sign a file with a key of this runner. The host hashes it; the signature is raw.
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
-    #[command(flatten)]
-    global: Global,
     /// The key's name
     #[arg(long, value_name = "NAME")]
     key: KeyName,
@@ -27,12 +25,12 @@ pub(crate) struct Sign {
 }
 
 impl Sign {
-    pub(crate) fn execute(self) -> Result<(), Report> {
+    pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         let file = std::fs::File::open(&self.file).map_err(|error| {
             Report::new("AR-K201", Fault::Environment, format!("can't open {}: {error}", self.file.display()))
         })?;
         let request = Request::Sign { stage: self.stage, name: self.key, format: KeyFormat::Raw };
-        let Answer::Signature(signature) = client::ask_one(&self.global, request, vec![file.into()])? else {
+        let Answer::Signature(signature) = client::ask_one(global, request, vec![file.into()])? else {
             return Err(client::unexpected());
         };
         let output = self.output.unwrap_or_else(|| {

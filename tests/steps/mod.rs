@@ -1,3 +1,10 @@
 //! Steps, end to end: a client, an agent, a worker and a broker of a user each.
 
+mod agent;
+mod canary;
+mod direct;
+mod handles;
+mod input;
+mod limits;
 mod path;
+mod walls;
