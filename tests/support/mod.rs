@@ -6,6 +6,7 @@ mod programs;
 mod rig;
 mod runner;
 mod soft_ak;
+mod swtpm;
 
 pub(crate) use broker::Broker;
 pub(crate) use process::{Output, run};
@@ -13,6 +14,7 @@ pub(crate) use programs::{programs, step, worker_programs};
 pub(crate) use rig::{Rig, assemble, refusal};
 pub(crate) use runner::{Runner, Users};
 pub(crate) use soft_ak::{Forged, SoftAk};
+pub(crate) use swtpm::Swtpm;
 
 use attest_tpm::{Embedded, Transport};
 use std::path::Path;

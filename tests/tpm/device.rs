@@ -1,0 +1,136 @@
+//! Every operation, on every transport, with and without protected sessions.
+
+use crate::support::{Swtpm, directory, embedded};
+use attest_evidence::tpm::{Attest, Attested, PcrSelection, Public, TpmName, make_credential};
+use attest_evidence::{SecretBytes, Sha256Digest};
+use attest_tpm::{Device, SessionProtection, TpmError, Transport};
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+
+/// PCRs 0 to 9 and 14.
+fn selection() -> PcrSelection {
+    "0,1,2,3,4,5,6,7,8,9,14".parse().unwrap()
+}
+
+/// All that this project does with a TPM.
+fn everything(transport: &Transport, protection: SessionProtection) {
+    let mut tpm = Device::open(transport, protection).unwrap();
+    let endorsed = tpm.endorsement().unwrap();
+    let key = tpm.create_attestation_key().unwrap();
+    assert_eq!(TpmName::of(&key.public), key.credentials.name);
+    assert!(attest_appraisal::AttestationKey::check(&key.public).is_ok());
+    assert_eq!(tpm.quote(selection(), &Sha256Digest::of(b"")).unwrap_err(), TpmError::NotEnrolled);
+    tpm.use_attestation_key(&key.credentials).unwrap();
+
+    // MakeCredential in Rust, ActivateCredential in the TPM.
+    let ek = Public::parse(&endorsed.public).unwrap();
+    let secret = SecretBytes::random(32).unwrap();
+    let credential = make_credential(&ek, &key.credentials.name, &secret).unwrap();
+    assert!(tpm.activate(&credential).unwrap() == secret);
+    let for_another = make_credential(&ek, &TpmName::of(b"another"), &secret).unwrap();
+    assert!(matches!(tpm.activate(&for_another), Err(TpmError::ForeignKey)));
+
+    let quote = tpm.quote(selection(), &Sha256Digest::of(b"nonce")).unwrap();
+    let attest = Attest::parse(&quote.message).unwrap();
+    let Attested::Quote(info) = attest.attested else { panic!() };
+    assert_eq!(attest.extra_data, Sha256Digest::of(b"nonce").as_bytes());
+    assert_eq!(info.selection, selection().to_tpml());
+    assert_eq!(info.pcr_digest, quote.pcrs.digest().as_bytes());
+
+    let signing = tpm.create_signing_key().unwrap();
+    let digest = Sha256Digest::of(b"a message");
+    let r_s = tpm.sign(&signing, &digest).unwrap();
+    let (x, y) = signing.point().unwrap();
+    let point = p256::Sec1Point::from_affine_coordinates(&x.into(), &y.into(), false);
+    let verifying = p256::ecdsa::VerifyingKey::from_sec1_point(&point).unwrap();
+    verifying.verify_prehash(digest.as_bytes(), &p256::ecdsa::Signature::from_slice(&r_s).unwrap()).unwrap();
+
+    let (message, _) = tpm.certify(signing.stored(), &Sha256Digest::of(b"why")).unwrap();
+    let Attested::Certify(certified) = Attest::parse(&message).unwrap().attested else { panic!() };
+    assert_eq!(certified.name, signing.stored().name().as_bytes());
+
+    let derivation = tpm.create_derivation_key().unwrap();
+    let one = tpm.derive(&derivation, b"one").unwrap();
+    assert!(one.len() == 32 && one == tpm.derive(&derivation, b"one").unwrap());
+    assert!(one != tpm.derive(&derivation, b"other").unwrap());
+
+    let sealed = tpm.seal(&secret, "16".parse().unwrap()).unwrap();
+    assert!(tpm.unseal(&sealed).unwrap() == secret);
+    tpm.remove_attestation_key(&key.credentials).unwrap();
+    let gone = TpmError::AttestationKeyMissing { handle: key.credentials.handle };
+    assert_eq!(tpm.use_attestation_key(&key.credentials).unwrap_err(), gone);
+
+    let handles = tpm.handles().unwrap();
+    assert!(handles.transient.len() <= 1, "{handles:x?}");
+    let sessions = usize::from(protection == SessionProtection::Salted);
+    assert_eq!(handles.sessions.len(), sessions, "{handles:x?}");
+}
+
+#[test]
+fn every_operation_works_on_every_transport() {
+    let directory = directory();
+    let transport = embedded(directory.path());
+    everything(&transport, SessionProtection::Private);
+    everything(&transport, SessionProtection::Salted);
+    let swtpm = Swtpm::bare();
+    everything(&swtpm.transport(), SessionProtection::Private);
+    everything(&swtpm.transport(), SessionProtection::Salted);
+    let certified = Swtpm::certified();
+    everything(&certified.transport(), SessionProtection::Private);
+    everything(&certified.transport(), SessionProtection::Salted);
+}
+
+#[test]
+fn keys_and_seals_are_of_one_tpm() {
+    let (one, other) = (directory(), directory());
+    let mut tpm = Device::open(&embedded(one.path()), SessionProtection::Private).unwrap();
+    let signing = tpm.create_signing_key().unwrap();
+    let sealed = tpm.seal(&SecretBytes::random(16).unwrap(), "16".parse().unwrap()).unwrap();
+    drop(tpm);
+    let mut stranger = Device::open(&embedded(other.path()), SessionProtection::Private).unwrap();
+    assert_eq!(stranger.sign(&signing, &Sha256Digest::of(b"")).unwrap_err(), TpmError::ForeignKey);
+    assert_eq!(stranger.unseal(&sealed).unwrap_err(), TpmError::ForeignKey);
+    drop(stranger);
+    let mut tpm = Device::open(&embedded(one.path()), SessionProtection::Private).unwrap();
+    tpm.sign(&signing, &Sha256Digest::of(b"")).unwrap();
+    tpm.unseal(&sealed).unwrap();
+}
+
+#[test]
+fn a_simulator_that_somebody_else_holds_is_busy() {
+    let swtpm = Swtpm::bare();
+    let _held = Device::open(&swtpm.transport(), SessionProtection::Private).unwrap();
+    let began = std::time::Instant::now();
+    let refused = Device::open(&swtpm.transport(), SessionProtection::Private).map(drop).unwrap_err();
+    assert!(matches!(refused, TpmError::Busy { .. }), "{refused:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+}
+
+#[test]
+fn a_lockout_is_named() {
+    use crate::support::run;
+    use std::process::Command;
+    let swtpm = Swtpm::bare();
+    let mut tpm = Device::open(&swtpm.transport(), SessionProtection::Private).unwrap();
+    let key = tpm.create_attestation_key().unwrap();
+    drop(tpm);
+    // Somebody's own key without `noDA`, and three wrong guesses at its authorization.
+    let folder = directory();
+    let tcti = format!("cmd:socat - UNIX-CONNECT:{}", swtpm.socket().display());
+    let tool = |arguments: &[&str]| {
+        run(Command::new(arguments[0]).args(&arguments[1..]).env("TPM2TOOLS_TCTI", &tcti).current_dir(folder.path()))
+    };
+    tool(&["tpm2_dictionarylockout", "--setup-parameters", "--max-tries=3", "--recovery-time=1000"]).ok();
+    tool(&["tpm2_createprimary", "-c", "primary.ctx", "-p", "secret"]).ok();
+    tool(&["tpm2_flushcontext", "-t"]);
+    for _ in 0..4 {
+        tool(&["tpm2_create", "-C", "primary.ctx", "-P", "wrong", "-u", "k.pub", "-r", "k.priv"]);
+        tool(&["tpm2_flushcontext", "-t"]);
+    }
+    // Keys of this project are exempt: the lockout stops others, not us.
+    let mut tpm = Device::open(&swtpm.transport(), SessionProtection::Private).unwrap();
+    tpm.use_attestation_key(&key.credentials).unwrap();
+    tpm.quote(selection(), &Sha256Digest::of(b"")).unwrap();
+    drop(tpm);
+    let out = tool(&["tpm2_create", "-C", "primary.ctx", "-P", "secret", "-u", "k.pub", "-r", "k.priv"]);
+    assert!(out.stderr.contains("0x921"), "the control: the TPM is locked out\n{}", out.stderr);
+}
