@@ -1,1 +1,5 @@
-//! House.
+//! How this house is built: rules that a compiler does not hold by itself.
+
+mod codes;
+mod dependencies;
+mod proofs;

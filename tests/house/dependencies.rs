@@ -1,0 +1,112 @@
+//! Who may depend on whom (DESIGN §3).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Other platforms' dependencies are not downloaded.
+const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO")).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Names of all packages that `package` is linked from, built by itself.
+fn closure(package: &str) -> BTreeSet<String> {
+    let tree = cargo(&[
+        "tree",
+        "--locked",
+        "--offline",
+        "--package",
+        package,
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
+    tree.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+}
+
+/// Names of all packages that link a library that is not Rust.
+fn native() -> BTreeSet<String> {
+    let metadata =
+        cargo(&["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", PLATFORM]);
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let links = packages.iter().filter(|package| package["links"].is_string());
+    links.map(|package| package["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn crates_keep_to_their_side() {
+    let native = native();
+    let never = |package: &str, prefixes: &[&str]| {
+        let closure = closure(package);
+        let found: Vec<_> =
+            closure.iter().filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))).collect();
+        assert!(found.is_empty(), "{package} must not depend on {found:?}");
+    };
+    for package in ["attest-evidence", "attest-appraisal"] {
+        never(package, &["tokio", "hyper", "wasmtime", "tss-esapi", "attest-tpm"]);
+        let found: Vec<_> = closure(package).intersection(&native).cloned().collect();
+        assert!(found.is_empty(), "{package} must not link C code: {found:?}");
+    }
+    never("attest-broker", &["tss-esapi", "attest-tpm", "wasmtime", "cranelift"]);
+    never("attest-worker", &["tss-esapi", "attest-tpm", "rustls", "aws-lc", "sqlx", "attest-broker", "attest-agent"]);
+    never("attest-agent", &["wasmtime", "cranelift", "sqlx", "attest-broker"]);
+    never("attest-run", &["wasmtime-wasi", "cranelift", "sqlx", "attest-broker"]);
+    // The control: the search finds what is there.
+    assert!(closure("attest-tpm").contains("tss-esapi-sys") && native.contains("tss-esapi-sys"));
+    assert!(closure("attest-engine").contains("wasmtime"));
+    assert!(closure("attest-broker").contains("rustls"));
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Lines of code, without comments.
+fn code(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn unsafe_code_and_files_are_where_they_may_be() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = Vec::new();
+    sources(&root.join("host"), &mut all);
+    sources(&root.join("attestation"), &mut all);
+    assert!(all.len() > 80, "{}", all.len());
+    let mut unsafe_files = BTreeSet::new();
+    for path in all {
+        let relative = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        for line in code(&path) {
+            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            if words.contains(&"unsafe") {
+                unsafe_files.insert(relative.clone());
+            }
+            if relative.starts_with("attestation/evidence") || relative.starts_with("attestation/appraisal") {
+                for forbidden in ["std::fs", "std::net", "std::process", "std::thread", "std::env"] {
+                    assert!(!line.contains(forbidden), "{relative}: {line}");
+                }
+            }
+        }
+    }
+    let allowed = ["host/engine/", "host/worker/", "host/egress/", "attestation/tpm/"];
+    for file in &unsafe_files {
+        assert!(allowed.iter().any(|folder| file.starts_with(folder)), "unsafe code in {file}");
+    }
+    assert!(unsafe_files.len() >= 3, "the control: {unsafe_files:?}");
+}
