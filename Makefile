@@ -20,7 +20,7 @@ demo: build-packages build steps ## Sign a release with a key that never leaves 
 
 .PHONY: test
 test: test-packages build steps ## Run all tests. Some need root: they start processes of several users
-	TSS2_LOG=all+none CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(if $(SUDO),sudo -E,)" \
+	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
 	$(CARGO) test --release --workspace -- --test-threads 4
 
 .PHONY: bench
