@@ -8,7 +8,6 @@ STEPS := target/steps
 
 BUILD_PACKAGES := gcc libtss2-dev libtpms-dev pkg-config
 TEST_PACKAGES  := $(BUILD_PACKAGES) openssl socat swtpm swtpm-tools tpm2-tools util-linux
-BENCH_PACKAGES := $(TEST_PACKAGES) curl
 
 .PHONY: help
 help: ## List the targets
@@ -22,10 +21,6 @@ demo: build-packages build steps ## Sign a release with a key that never leaves 
 test: test-packages build steps ## Run all tests. Some need root: they start processes of several users
 	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
 	$(CARGO) test --release --workspace -- --test-threads 4
-
-.PHONY: bench
-bench: bench-packages build steps ## Measure, each number beside what it is compared with
-	@tests/bench.sh
 
 .PHONY: lint
 lint: build-packages ## Check formatting and lints
@@ -46,9 +41,9 @@ clean: ## Remove everything that was built
 	$(CARGO) clean
 	rm -rf plugins/target
 
-.PHONY: build-packages test-packages bench-packages
-build-packages test-packages bench-packages: packages = $(or $(if $(filter bench-packages,$@),$(BENCH_PACKAGES)),$(if $(filter test-packages,$@),$(TEST_PACKAGES)),$(BUILD_PACKAGES))
-build-packages test-packages bench-packages:
+.PHONY: build-packages test-packages
+build-packages test-packages: packages = $(if $(filter test-packages,$@),$(TEST_PACKAGES),$(BUILD_PACKAGES))
+build-packages test-packages:
 	@missing=$$(for package in $(packages); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
 	if [ -n "$$missing" ]; then \
 		echo "installing" $$missing; \
