@@ -28,6 +28,8 @@ pub(crate) struct Runner {
     directory: tempfile::TempDir,
     programs: PathBuf,
     agent: Option<Child>,
+    /// The agent's mount namespace: its workers are known by it, also when the agent is gone.
+    namespace: PathBuf,
 }
 
 impl Runner {
@@ -78,7 +80,7 @@ impl Runner {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             chown(&path, Some(owner), Some(owner)).unwrap();
         }
-        Self { programs: programs.to_owned(), directory, agent: None }
+        Self { programs: programs.to_owned(), directory, agent: None, namespace: PathBuf::new() }
     }
 
     /// Where the runner's folders are.
@@ -179,6 +181,7 @@ impl Runner {
             assert!(self.agent.as_mut().unwrap().try_wait().unwrap().is_none(), "{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
+        self.namespace = std::fs::read_link(format!("/proc/{}/ns/mnt", self.agent_pid())).unwrap();
     }
 
     /// What the agent wrote to its log.
@@ -213,6 +216,7 @@ impl Runner {
         std::fs::read_dir("/proc")
             .unwrap()
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+            .filter(|pid| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok_and(|link| link == self.namespace))
             .filter(|pid| {
                 std::fs::read(format!("/proc/{pid}/cmdline"))
                     .is_ok_and(|line| line.starts_with(program.to_str().unwrap().as_bytes()))
