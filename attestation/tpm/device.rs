@@ -11,7 +11,7 @@ pub use keys::{DerivationKey, SigningKey, StoredKey};
 pub use seal::Sealed;
 
 use crate::error::TpmError;
-use crate::transport::{Counted, SessionProtection, Transport, open_context};
+use crate::transport::{Channel, Counted, Lent, SessionProtection, Transport, open_context};
 use attest_evidence::tpm::{PcrValues, TpmName};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +27,8 @@ use tss_esapi::traits::Marshall as _;
 /// An open TPM. Used by one thread; see [`Tpm`](crate::Tpm) for the handle that others hold.
 pub struct Device {
     context: Context,
+    /// The way to the TPM, to be lent.
+    spare: Lent,
     guard: Guard,
     failure: Arc<Mutex<Option<String>>>,
     commands: Arc<AtomicU64>,
@@ -69,11 +71,28 @@ impl Device {
     /// # Errors
     /// Whatever keeps it from being opened; [`TpmError::Busy`] if somebody else has it.
     pub fn open(transport: &Transport, protection: SessionProtection) -> Result<Self, TpmError> {
+        Self::on_channel(transport.open()?, protection)
+    }
+
+    /// The TPM behind a descriptor that another process has lent.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being used.
+    pub fn borrowed(lent: Lent) -> Result<Self, TpmError> {
+        let protection = lent.protection;
+        Self::on_channel(lent.channel(), protection)
+    }
+
+    fn on_channel(channel: Box<dyn Channel>, protection: SessionProtection) -> Result<Self, TpmError> {
+        let broken = |error: std::io::Error| TpmError::Broken { command: "opening", reason: error.to_string() };
+        let mut spare = channel.lend().map_err(broken)?;
+        spare.protection = protection;
         let commands = Arc::new(AtomicU64::new(0));
-        let channel = Box::new(Counted { channel: transport.open()?, commands: Arc::clone(&commands) });
+        let channel = Box::new(Counted { channel, commands: Arc::clone(&commands) });
         let (context, failure) = open_context(channel)?;
         let mut device = Self {
             context,
+            spare,
             guard: Guard::Password,
             failure,
             commands,
@@ -86,6 +105,22 @@ impl Device {
             device.guard = Guard::Salted(device.start_salted_session()?);
         }
         Ok(device)
+    }
+
+    /// Lets `borrower` use the TPM in another process while this thread waits: [`Device::borrowed`] opens what
+    /// it gets. The borrower must have closed its device when `borrower` returns `Some`; after `None`, which says
+    /// that it may have left an answer unread, a TPM on a stream is closed for good.
+    ///
+    /// # Errors
+    /// The descriptor can't be duplicated, or `borrower` gave `None`.
+    pub fn lend<T>(&mut self, borrower: impl FnOnce(Lent) -> Option<T>) -> Result<T, TpmError> {
+        let broken = |reason: String| TpmError::Broken { command: "lending", reason };
+        let descriptor = self.spare.descriptor.try_clone().map_err(|error| broken(error.to_string()))?;
+        let lent = Lent { descriptor, kind: self.spare.kind, protection: self.spare.protection };
+        borrower(lent).ok_or_else(|| {
+            self.spare.sever();
+            broken("the process that had borrowed the TPM did not end in good order".to_owned())
+        })
     }
 
     /// Counts the commands that were sent.

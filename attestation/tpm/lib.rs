@@ -11,6 +11,7 @@
 //! | [`Device::quote`] | signed PCR values |
 //! | [`Device::create_signing_key`], [`Device::sign`], [`Device::certify`] | P-256 keys that never leave |
 //! | [`Device::create_derivation_key`], [`Device::derive`] | HMAC keys that never leave |
+//! | [`Device::lend`], [`Device::borrowed`] | the TPM in the hands of a process that ends with its secrets |
 //! | [`Device::seal`], [`Device::unseal`] | bytes that only this boot state opens |
 //!
 //! Sessions and transient objects are closed on every path, also when a command fails.
@@ -27,4 +28,4 @@ pub use device::{
 pub use error::TpmError;
 pub use library_log::silence_library_log;
 pub use thread::Tpm;
-pub use transport::{Embedded, SessionProtection, Transport, TransportError, serve_embedded};
+pub use transport::{Embedded, Lent, LentKind, SessionProtection, Transport, TransportError, serve_embedded};

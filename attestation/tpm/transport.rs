@@ -8,8 +8,10 @@ pub use embedded::Embedded;
 pub use libtpms::serve as serve_embedded;
 
 use crate::error::TpmError;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,7 +67,7 @@ impl std::fmt::Display for Transport {
 }
 
 /// How commands are protected on their way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionProtection {
     /// Not: nobody is on the way. Authorization values go as passwords.
     Private,
@@ -111,6 +113,47 @@ impl Transport {
 /// A way to send one command and get its one response.
 pub(crate) trait Channel: Send {
     fn exchange(&mut self, command: &[u8]) -> io::Result<Vec<u8>>;
+    /// The same way, for another process to use while this one rests.
+    fn lend(&self) -> io::Result<Lent>;
+}
+
+/// An open way to a TPM, lent to another process: see [`Device::lend`](crate::Device::lend).
+#[derive(Debug)]
+pub struct Lent {
+    /// The socket or device.
+    pub descriptor: OwnedFd,
+    /// What kind of descriptor it is.
+    pub kind: LentKind,
+    /// How commands are protected on it.
+    pub protection: SessionProtection,
+}
+
+/// What a lent descriptor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LentKind {
+    /// A character device.
+    Device,
+    /// A stream of commands and responses.
+    Stream,
+}
+
+impl Lent {
+    pub(crate) fn channel(self) -> Box<dyn Channel> {
+        match self.kind {
+            LentKind::Device => Box::new(KernelDevice(File::from(self.descriptor))),
+            LentKind::Stream => Box::new(Socket(UnixStream::from(self.descriptor))),
+        }
+    }
+
+    /// Makes sure that no answer which the borrower left behind is taken for another's. The TPM is closed by it;
+    /// the kernel's device refuses commands by itself until an answer has been read or is forgotten.
+    pub(crate) fn sever(&self) {
+        if self.kind == LentKind::Stream
+            && let Ok(descriptor) = self.descriptor.try_clone()
+        {
+            let _ = UnixStream::from(descriptor).shutdown(std::net::Shutdown::Both);
+        }
+    }
 }
 
 /// Counts the commands that pass, for `--timings` and the bench.
@@ -124,6 +167,10 @@ impl Channel for Counted {
         self.commands.fetch_add(1, Ordering::Relaxed);
         self.channel.exchange(command)
     }
+
+    fn lend(&self) -> io::Result<Lent> {
+        self.channel.lend()
+    }
 }
 
 /// The character device: one write is one command, one read its response.
@@ -136,6 +183,11 @@ impl Channel for KernelDevice {
         let length = self.0.read(&mut response)?;
         response.truncate(length);
         Ok(response)
+    }
+
+    fn lend(&self) -> io::Result<Lent> {
+        let descriptor = self.0.try_clone()?.into();
+        Ok(Lent { descriptor, kind: LentKind::Device, protection: SessionProtection::Salted })
     }
 }
 
@@ -168,6 +220,15 @@ impl Channel for Socket {
         self.0.write_all(command)?;
         read_message(&mut self.0)
     }
+
+    fn lend(&self) -> io::Result<Lent> {
+        lend_stream(&self.0)
+    }
+}
+
+fn lend_stream(stream: &UnixStream) -> io::Result<Lent> {
+    let descriptor = stream.try_clone()?.into();
+    Ok(Lent { descriptor, kind: LentKind::Stream, protection: SessionProtection::Private })
 }
 
 /// One command or response: tag, length of the whole, code, and the rest.

@@ -1,19 +1,16 @@
 //! Keys of this runner: what they are and where their files lie. No private key is ever in one.
 
+use crate::derived;
 use crate::state::{State, StateError};
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_evidence::{SecretBytes, Sha256Digest};
+use attest_evidence::Sha256Digest;
 use attest_tpm::{DerivationKey, SigningKey, Tpm, TpmError};
 use attest_wire::client::{Key, KeyAlgorithm};
-use ed25519_dalek::SigningKey as Ed25519Key;
 use ed25519_dalek::pkcs8::EncodePublicKey as _;
-use hkdf::Hkdf;
 use p256::pkcs8::LineEnding;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use std::sync::Arc;
-use zeroize::Zeroize as _;
 
 /// The file of the key from which Ed25519 keys are derived.
 const DERIVATION: &str = "derivation.json";
@@ -51,6 +48,9 @@ pub enum KeyError {
     /// The TPM says no.
     #[error(transparent)]
     Tpm(#[from] TpmError),
+    /// The process that derives keys says no.
+    #[error("{}", .0.what)]
+    Derived(Box<Report>),
 }
 
 /// The form of a key's file.
@@ -112,11 +112,10 @@ impl KeyStore {
             KeyAlgorithm::P256 => KeyFile::P256 { key: self.tpm.run(|device| device.create_signing_key()).await? },
             KeyAlgorithm::Ed25519 => {
                 let version = 1;
-                let key = self.derive_ed25519(&self.derivation_key().await?, &label(stage, name, version)).await?;
-                let public_key = key
-                    .verifying_key()
-                    .to_public_key_pem(LineEnding::LF)
-                    .map_err(|_| KeyError::Damaged { stage, name: name.clone() })?;
+                let derivation = self.derivation_key().await?;
+                let key = derived::public_key(&self.tpm, derivation, label(stage, name, version)).await?;
+                let public_key =
+                    key.to_public_key_pem(LineEnding::LF).map_err(|_| KeyError::Damaged { stage, name: name.clone() })?;
                 KeyFile::Ed25519 { version, public_key }
             }
         };
@@ -175,20 +174,6 @@ impl KeyStore {
         Ok(UsableKey { public, secret })
     }
 
-    /// An Ed25519 key: TPM2_HMAC over the label, then HKDF. Wiped when dropped.
-    pub(crate) async fn derive_ed25519(&self, key: &DerivationKey, label: &str) -> Result<Ed25519Key, KeyError> {
-        let (key, asked) = (key.clone(), label.as_bytes().to_vec());
-        let derived: SecretBytes = self.tpm.run(move |device| device.derive(&key, &asked)).await?;
-        let mut seed = zeroize::Zeroizing::new([0; 32]);
-        derived.expose(|derived| {
-            // 32 bytes are a length that HKDF-SHA-256 can give; a failure would leave zeros, refused below.
-            let _ = Hkdf::<Sha256>::new(None, derived).expand(b"attest-run/ed25519/v1", seed.as_mut_slice());
-        });
-        let key = Ed25519Key::from_bytes(&seed);
-        seed.zeroize();
-        Ok(key)
-    }
-
     /// The key from which others are derived, made with the first that needs it.
     async fn derivation_key(&self) -> Result<DerivationKey, KeyError> {
         if let Some(key) = self.state.read(DERIVATION)? {
@@ -240,6 +225,7 @@ impl Explain for KeyError {
                 .hint("restore its file from a copy, or delete the key and create another"),
             Self::State(error) => error.report(),
             Self::Tpm(error) => error.report(),
+            Self::Derived(report) => (**report).clone(),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod agent;
 mod broker;
+mod derived;
 mod embedded;
 mod enrol;
 mod exchange;
@@ -21,6 +22,7 @@ mod worker;
 
 pub use agent::{Agent, AgentError, Settings};
 pub use broker::{BrokerClient, BrokerError, BrokerUrl};
+pub use derived::serve as serve_derivation;
 pub use embedded::EmbeddedBroker;
 pub use keys::{KeyError, KeyStore};
 pub use measure::{MeasureError, Subject, statement};

@@ -268,7 +268,7 @@ impl Agent {
         let message =
             read.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(error.to_string()))?;
         message
-            .sign(self.keys(), self.tpm())
+            .sign(self.tpm())
             .await
             .map_err(|error| Report::new("AR-K202", Fault::Environment, error.to_string()))
     }

@@ -1,11 +1,11 @@
 //! Signing: the host hashes and frames, the key signs.
 
-use crate::keys::{KeyError, KeySecret, KeyStore, UsableKey};
+use crate::derived;
+use crate::keys::{KeyError, KeySecret, UsableKey};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::KeyName;
 use attest_tpm::Tpm;
-use ed25519_dalek::Signer as _;
 use sha2::{Digest as _, Sha256};
 
 /// Most bytes that an Ed25519 key signs: the algorithm reads its message twice, so that it is held in memory.
@@ -56,7 +56,7 @@ impl Message {
     }
 
     /// The signature, or why there is none.
-    pub(crate) async fn sign(self, keys: &KeyStore, tpm: &Tpm) -> Result<Vec<u8>, SigningError> {
+    pub(crate) async fn sign(self, tpm: &Tpm) -> Result<Vec<u8>, SigningError> {
         match (self.format, self.contents, self.key.secret) {
             (KeyFormat::Raw, Contents::Hashed(hash), KeySecret::P256(key)) => {
                 let digest = Sha256Digest::from_bytes(hash.finalize().into());
@@ -65,8 +65,9 @@ impl Message {
                 Ok(signature.to_der().as_bytes().to_vec())
             }
             (KeyFormat::Raw, Contents::Whole(message), KeySecret::Ed25519 { derivation, label }) => {
-                let key = keys.derive_ed25519(&derivation, &label).await?;
-                Ok(key.sign(&message).to_bytes().to_vec())
+                let public = self.key.public;
+                let signature = derived::sign(tpm, derivation, label, message, &public).await?;
+                Ok(signature.to_vec())
             }
             (KeyFormat::Raw, Contents::TooLong, _) => Err(SigningError::TooLong),
             (KeyFormat::Raw, _, _) => Err(SigningError::NotASignature),

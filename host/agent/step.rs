@@ -329,7 +329,7 @@ impl Agent {
         tokio::pin!(deadline);
         loop {
             let deed = tokio::select! {
-                deed = worker.next(self.keys(), self.tpm()) => deed,
+                deed = worker.next(self.tpm()) => deed,
                 () = &mut deadline => return Err(StepError::TimedOut(seconds).into()),
                 reason = lease.lost() => return Err(StepError::LeaseLost(reason).into()),
                 () = events.closed() => return Err(StepError::Abandoned.into()),

@@ -1,6 +1,6 @@
 //! A worker at work: what it says is heard, what it may ask for is served.
 
-use crate::keys::{KeyStore, UsableKey};
+use crate::keys::UsableKey;
 use crate::signing::Message;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, OutputName};
@@ -80,7 +80,7 @@ impl Worker {
     }
 
     /// Serves the worker until it does something that others should hear of, or ends.
-    pub(crate) async fn next(&mut self, keys: &KeyStore, tpm: &Tpm) -> Result<Deed, WorkerEnd> {
+    pub(crate) async fn next(&mut self, tpm: &Tpm) -> Result<Deed, WorkerEnd> {
         loop {
             let message = match self.messages.recv().await {
                 Some(Ok(message)) => message,
@@ -120,7 +120,7 @@ impl Worker {
                         return Err(WorkerEnd::Died("it wants a signature of nothing".to_owned()));
                     };
                     let key = message.key_name().clone();
-                    let signed = match message.sign(keys, tpm).await {
+                    let signed = match message.sign(tpm).await {
                         Ok(signature) => Signed::Signature(signature),
                         Err(error) => Signed::Failed(error.to_string()),
                     };

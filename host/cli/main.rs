@@ -128,11 +128,12 @@ fn with_run(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
-/// The processes that this program starts of itself: the embedded TPM and the spawner.
+/// The processes that this program starts of itself: the embedded TPM, the spawner, and one for each derived key.
 fn helper_process() -> Option<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let served = match arguments.next().as_deref() {
         Some("__tpm") => attest_tpm::serve_embedded(&PathBuf::from(arguments.next()?)),
+        Some("__derive") => attest_agent::serve_derivation(),
         Some("__spawner") => attest_agent::serve_spawner(&arguments.collect::<Vec<_>>()),
         _ => return None,
     };

@@ -2,6 +2,7 @@
 
 mod agent;
 mod canary;
+mod derived_keys;
 mod direct;
 mod handles;
 mod input;

@@ -52,6 +52,11 @@ fn everything(transport: &Transport, protection: SessionProtection) {
     let one = tpm.derive(&derivation, b"one").unwrap();
     assert!(one.len() == 32 && one == tpm.derive(&derivation, b"one").unwrap());
     assert!(one != tpm.derive(&derivation, b"other").unwrap());
+    // Lent, it derives the same, and leaves nothing open.
+    let before = tpm.handles().unwrap();
+    let lent = tpm.lend(|lent| Device::borrowed(lent).unwrap().derive(&derivation, b"one").ok()).unwrap();
+    assert!(one == lent);
+    assert_eq!(tpm.handles().unwrap(), before);
 
     let sealed = tpm.seal(&secret, "16".parse().unwrap()).unwrap();
     assert!(tpm.unseal(&sealed).unwrap() == secret);

@@ -1,6 +1,6 @@
 //! The embedded TPM, from outside: a helper process that ends with its user.
 
-use super::{Channel, libtpms, read_message};
+use super::{Channel, Lent, lend_stream, libtpms, read_message};
 use crate::error::TpmError;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -97,6 +97,10 @@ impl Channel for Helper {
     fn exchange(&mut self, command: &[u8]) -> io::Result<Vec<u8>> {
         self.stream.write_all(command)?;
         read_message(&mut self.stream)
+    }
+
+    fn lend(&self) -> io::Result<Lent> {
+        lend_stream(&self.stream)
     }
 }
 

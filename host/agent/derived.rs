@@ -1,0 +1,163 @@
+//! Keys that the TPM derives: made for one use, in a process of their own, and gone with it.
+//!
+//! An Ed25519 key is HMAC(TPM key, label), then HKDF. What the TPM answers passes through buffers of libtss2
+//! that nobody can wipe; so the agent's process never sees it. It lends its TPM to a short-lived process that
+//! derives, signs and ends; the kernel clears the memory of a process that has ended. Only the public key and
+//! the signature come back.
+
+use crate::keys::KeyError;
+use attest_evidence::report::{Explain, Fault, Report};
+use attest_tpm::{DerivationKey, Device, Lent, LentKind, SessionProtection, Tpm, TpmError};
+use attest_wire::client::Key;
+use attest_wire::{Channel, WireError};
+use ed25519_dalek::pkcs8::DecodePublicKey as _;
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use hkdf::Hkdf;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// The argument by which a program knows that it shall derive: it then calls [`serve`].
+const ARGUMENT: &str = "__derive";
+/// The longest that deriving may take: a salted session and two commands on the slowest TPM.
+const LONGEST: Duration = Duration::from_secs(60);
+/// HKDF's `info` (RFC 5869 §2.3).
+const INFO: &[u8] = b"attest-run/ed25519/v1";
+
+/// What is asked of the process. The TPM's descriptor comes with it, the message after it.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    kind: LentKind,
+    protection: SessionProtection,
+    key: DerivationKey,
+    label: String,
+    /// Length of the message to sign, if one shall be signed.
+    message: Option<u64>,
+}
+
+/// What it answers.
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    public_key: [u8; 32],
+    /// 64 bytes, or none if nothing was to be signed.
+    signature: Vec<u8>,
+}
+
+/// The public key that `label` leads to.
+pub(crate) async fn public_key(tpm: &Tpm, key: DerivationKey, label: String) -> Result<VerifyingKey, KeyError> {
+    let answer = derive(tpm, key, label, None).await?;
+    VerifyingKey::from_bytes(&answer.public_key).map_err(|_| KeyError::Tpm(TpmError::ForeignKey))
+}
+
+/// Signs `message` with the key that `label` leads to, if that is `public`'s.
+pub(crate) async fn sign(
+    tpm: &Tpm,
+    key: DerivationKey,
+    label: String,
+    message: Vec<u8>,
+    public: &Key,
+) -> Result<[u8; 64], KeyError> {
+    let damaged = || KeyError::Damaged { stage: public.stage, name: public.name.clone() };
+    let expected = VerifyingKey::from_public_key_pem(&public.public_key).map_err(|_| damaged())?;
+    let answer = derive(tpm, key, label, Some(message)).await?;
+    let signature = answer.signature.try_into().map_err(|_| damaged())?;
+    if answer.public_key == expected.to_bytes() { Ok(signature) } else { Err(damaged()) }
+}
+
+async fn derive(tpm: &Tpm, key: DerivationKey, label: String, message: Option<Vec<u8>>) -> Result<Answer, KeyError> {
+    let answer = tpm
+        .run(move |device| {
+            device.lend(|lent| {
+                // Why it failed goes to the log; to callers the TPM is broken, which it may be.
+                lend(lent, key, label, message.as_deref())
+                    .inspect_err(|error| tracing::error!(%error, "no key could be derived"))
+                    .ok()
+            })
+        })
+        .await?;
+    answer.map_err(|report| KeyError::Derived(Box::new(report)))
+}
+
+/// Starts the process, lends it the TPM, and waits until it has ended.
+fn lend(
+    lent: Lent,
+    key: DerivationKey,
+    label: String,
+    message: Option<&[u8]>,
+) -> Result<Result<Answer, Report>, WireError> {
+    let (ours, theirs) = Channel::pair()?;
+    let mut child = Command::new("/proc/self/exe")
+        .arg(ARGUMENT)
+        .stdin(Stdio::from(OwnedFd::from(theirs.into_stream())))
+        .stdout(Stdio::null())
+        .process_group(0)
+        .env_clear()
+        .spawn()?;
+    let length = message.map(|message| message.len() as u64);
+    let asked = Asked { kind: lent.kind, protection: lent.protection, key, label, message: length };
+    let converse = || {
+        ours.stream().set_read_timeout(Some(LONGEST))?;
+        ours.stream().set_write_timeout(Some(LONGEST))?;
+        ours.send_with(&asked, &[lent.descriptor.as_fd()])?;
+        let mut stream = ours.stream();
+        stream.write_all(message.unwrap_or_default())?;
+        ours.receive::<Result<Answer, Report>>()
+    };
+    let answer = converse();
+    if answer.is_err() {
+        let _ = child.kill();
+    }
+    child.wait()?;
+    answer
+}
+
+/// The process's life: one key, at most one signature. Its standard input is the connection to the agent.
+///
+/// # Errors
+/// What the operating system reports when the answer can't be given.
+pub fn serve() -> io::Result<()> {
+    seclude()?;
+    let channel = Channel::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?));
+    let broken = |error: WireError| io::Error::other(error.to_string());
+    let (asked, descriptors) = channel.receive_with::<Asked>().map_err(broken)?;
+    let Ok([descriptor]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let lent = Lent { descriptor, kind: asked.kind, protection: asked.protection };
+    let mut message = Vec::new();
+    let length = asked.message.unwrap_or(0);
+    if channel.stream().take(length).read_to_end(&mut message)? as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let answer = answer(lent, &asked, &message);
+    channel.send(&answer).map_err(broken)
+}
+
+/// The TPM is given back when this returns: nothing of ours is left open in it.
+fn answer(lent: Lent, asked: &Asked, message: &[u8]) -> Result<Answer, Report> {
+    use ed25519_dalek::Signer as _;
+    let derived = Device::borrowed(lent)
+        .and_then(|mut device| device.derive(&asked.key, asked.label.as_bytes()))
+        .map_err(|error| error.report())?;
+    let mut seed = Zeroizing::new([0; 32]);
+    derived
+        .expose(|derived| Hkdf::<Sha256>::new(None, derived).expand(INFO, seed.as_mut_slice()))
+        .map_err(|_| Report::new("AR-K104", Fault::Bug, "HKDF gave no seed"))?;
+    let key = SigningKey::from_bytes(&seed);
+    let signature = asked.message.map(|_| key.sign(message).to_bytes().to_vec()).unwrap_or_default();
+    Ok(Answer { public_key: key.verifying_key().to_bytes(), signature })
+}
+
+/// Nobody looks into this process, and no core of it reaches a disk.
+fn seclude() -> io::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(())
+}
