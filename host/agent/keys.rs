@@ -2,9 +2,9 @@
 
 use crate::derived;
 use crate::state::{State, StateError};
+use attest_evidence::Sha256Digest;
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_evidence::Sha256Digest;
 use attest_tpm::{DerivationKey, SigningKey, Tpm, TpmError};
 use attest_wire::client::{Key, KeyAlgorithm};
 use ed25519_dalek::pkcs8::EncodePublicKey as _;
@@ -114,8 +114,9 @@ impl KeyStore {
                 let version = 1;
                 let derivation = self.derivation_key().await?;
                 let key = derived::public_key(&self.tpm, derivation, label(stage, name, version)).await?;
-                let public_key =
-                    key.to_public_key_pem(LineEnding::LF).map_err(|_| KeyError::Damaged { stage, name: name.clone() })?;
+                let public_key = key
+                    .to_public_key_pem(LineEnding::LF)
+                    .map_err(|_| KeyError::Damaged { stage, name: name.clone() })?;
                 KeyFile::Ed25519 { version, public_key }
             }
         };

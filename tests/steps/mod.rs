@@ -5,6 +5,7 @@ mod canary;
 mod derived_keys;
 mod direct;
 mod handles;
+mod impostors;
 mod input;
 mod limits;
 mod path;

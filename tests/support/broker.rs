@@ -67,6 +67,16 @@ impl Broker {
         }
     }
 
+    /// Whether the process has ended by itself, or is about to.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().unwrap();
+        // A killed process is there for a moment longer; one that answers within that is not killed.
+        (0..20).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            child.try_wait().unwrap().is_some()
+        })
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

@@ -1,20 +1,24 @@
 //! What tests stand on.
 
 mod broker;
+mod interposer;
 mod process;
 mod programs;
 mod rig;
 mod runner;
 mod soft_ak;
 mod swtpm;
+mod tracer;
 
 pub(crate) use broker::Broker;
+pub(crate) use interposer::{Deed, Interposer};
 pub(crate) use process::{Output, run};
 pub(crate) use programs::{programs, step, worker_programs};
 pub(crate) use rig::{Rig, assemble, refusal};
 pub(crate) use runner::{Runner, Users};
 pub(crate) use soft_ak::{Forged, SoftAk};
 pub(crate) use swtpm::Swtpm;
+pub(crate) use tracer::Tracer;
 
 use attest_tpm::{Embedded, Transport};
 use std::path::Path;

@@ -165,6 +165,7 @@ impl Runner {
 
     /// Starts the agent and waits until it serves.
     pub(crate) fn start_agent(&mut self) {
+        let served = self.log().matches("serving").count();
         let log = std::fs::File::options().create(true).append(true).open(self.path("agent.log")).unwrap();
         let child = self
             .in_namespace(self.programs.join("attest-run").to_str().unwrap())
@@ -176,7 +177,7 @@ impl Runner {
             .unwrap();
         self.agent = Some(child);
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.log().contains("serving") {
+        while self.log().matches("serving").count() == served {
             assert!(Instant::now() < deadline, "the agent does not serve: {}", self.log());
             assert!(self.agent.as_mut().unwrap().try_wait().unwrap().is_none(), "{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
