@@ -16,6 +16,7 @@ mod resources;
 mod seccomp;
 
 pub use identity::{FileIdentity, seclude};
+pub use seccomp::allowed_calls;
 
 use attest_evidence::exchange::DirectoryMode;
 use std::os::fd::BorrowedFd;

@@ -8,7 +8,7 @@ use attest_wire::worker::{FromWorker, Level, Outcome, Start};
 use attest_worker::walls::{FileIdentity, Wall, Walls, seclude};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 fn main() {
@@ -31,7 +31,17 @@ fn main() {
 
     let mut arguments = start.arguments.iter().map(String::as_str);
     let trick = arguments.next().unwrap();
-    let result = attempt(trick, arguments.next().unwrap_or_default());
+    let what = arguments.next().unwrap_or_default();
+    let result = match trick {
+        "escape" => {
+            let named = |name: &str| {
+                let at = start.directories.iter().position(|granted| granted.name.as_str() == name).unwrap();
+                directories[at].0
+            };
+            escape(what, named("work"), named("readonly"))
+        }
+        _ => attempt(trick, what),
+    };
     let message = match result {
         Ok(()) => format!("{trick}: got through"),
         Err(error) => format!("{trick}: {error}"),
@@ -54,6 +64,30 @@ fn walls() -> Walls {
             other => panic!("no wall {other}"),
         })
     })
+}
+
+/// Ways out of the directories that were granted, `work` and `readonly`, by the calls that the worker makes for a
+/// step, and with nobody looking at their arguments.
+fn escape(way: &str, work: BorrowedFd<'_>, readonly: BorrowedFd<'_>) -> io::Result<()> {
+    use rustix::fs::{AtFlags, Mode, OFlags, linkat, openat, renameat, symlinkat, unlinkat};
+    let open = |path: &str| openat(work, path, OFlags::RDONLY, Mode::empty()).map(drop);
+    let change = |flags| openat(readonly, "file", flags, Mode::empty());
+    Ok(match way {
+        "parent" => open("../outside/file"),
+        "deep" => open("sub/../../outside/file"),
+        "absolute" => open("/etc/passwd"),
+        "proc" => open("/proc/self/limits"),
+        "symlink" => open("link-outside"),
+        "symlink-absolute" => open("link-absolute"),
+        "hard-link" => linkat(work, "../outside/file", work, "linked", AtFlags::empty()),
+        "make-symlink" => symlinkat("../outside/file", work, "made").and_then(|()| open("made")),
+        "rename-out" => renameat(work, "inside", work, "../outside/renamed"),
+        "rename-across" => renameat(work, "inside", readonly, "moved"),
+        "truncate-readonly" => change(OFlags::WRONLY | OFlags::TRUNC).map(drop),
+        "set-size-readonly" => change(OFlags::WRONLY).and_then(|file| rustix::fs::ftruncate(file, 0)),
+        "remove-readonly" => unlinkat(readonly, "file", AtFlags::empty()),
+        other => panic!("no way {other}"),
+    }?)
 }
 
 fn check(result: i64) -> io::Result<()> {
@@ -93,13 +127,6 @@ fn attempt(trick: &str, what: &str) -> io::Result<()> {
                     Ok(())
                 } else {
                     Err(io::Error::from_raw_os_error(libc::EPERM))
-                }
-            }
-            "dumpable" => {
-                if libc::prctl(libc::PR_GET_DUMPABLE) == 0 {
-                    Err(io::Error::from_raw_os_error(libc::EPERM))
-                } else {
-                    Ok(())
                 }
             }
             "descriptor" => check(libc::fcntl(what.parse().unwrap(), libc::F_GETFD).into()),

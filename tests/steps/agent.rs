@@ -1,16 +1,9 @@
 //! The agent among users who would use it for something else.
 
-use crate::support::{Broker, Runner, Users, run};
+use super::ready;
+use crate::support::{Runner, Users, run};
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-fn ready() -> (Broker, Runner) {
-    let broker = Broker::start();
-    broker.set_secret("dev", "release/npm-token", "npm_secret_of_dev");
-    let runner = Runner::enrolled(&broker, "builder");
-    runner.as_user(0, &["keys", "create", "release"]).ok();
-    (broker, runner)
-}
 
 #[test]
 fn q14_the_agent_is_no_oracle() {

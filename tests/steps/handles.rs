@@ -1,15 +1,6 @@
 //! A step has what it declared and was granted, and nothing else.
 
-use crate::support::{Broker, Runner};
-
-/// A runner whose hostile step has a key and a secret.
-fn ready() -> (Broker, Runner) {
-    let broker = Broker::start();
-    broker.set_secret("dev", "release/npm-token", "npm_secret_of_dev");
-    let runner = Runner::enrolled(&broker, "builder");
-    runner.as_user(0, &["keys", "create", "release"]).ok();
-    (broker, runner)
-}
+use super::ready;
 
 #[tokio::test]
 async fn p01_what_is_not_declared_is_refused_by_name() {
@@ -98,29 +89,9 @@ fn g01_a_component_that_imports_more_than_it_declares_does_not_start() {
 #[test]
 fn g02_a_step_stays_in_its_directories() {
     let (_broker, runner) = ready();
-    runner.write("outside/file", "outside\n");
+    super::walls::lay_out(&runner);
     let outside = runner.work().join("outside/file");
-    runner.write("inner/inside", "inside\n");
-    let link = |target: &std::path::Path, name: &str| {
-        std::os::unix::fs::symlink(target, runner.work().join("inner").join(name)).unwrap();
-    };
-    link(std::path::Path::new("../outside/file"), "link-outside");
-    link(&outside, "link-absolute");
-    for way in [
-        "parent",
-        "deep",
-        "absolute",
-        "proc",
-        "symlink",
-        "symlink-absolute",
-        "hard-link",
-        "make-symlink",
-        "rename-out",
-        "rename-across",
-        "truncate-readonly",
-        "set-size-readonly",
-        "remove-readonly",
-    ] {
+    for way in super::walls::ESCAPES {
         let out = runner.hostile(&["escape", way]);
         assert_eq!(out.status, 77, "{way}: {}", out.stderr);
     }

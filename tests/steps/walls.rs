@@ -1,5 +1,6 @@
-//! G09: what somebody finds who has broken out of WebAssembly. A native program stands in the worker's place,
-//! behind the worker's walls. Each attempt has its control: with the walls named beside it left out, it succeeds.
+//! What somebody finds who has broken out of WebAssembly: G09, and the second line of G02. A native program stands
+//! in the worker's place, behind the worker's walls. Each attempt has its control: with the walls named beside it
+//! left out, it succeeds.
 
 use crate::support::{Broker, Runner, Users, worker_programs};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -13,7 +14,7 @@ struct Prison {
     runner: Runner,
     step: std::path::PathBuf,
     programs: tempfile::TempDir,
-    _broker: Broker,
+    broker: Broker,
 }
 
 impl Prison {
@@ -26,7 +27,7 @@ impl Prison {
         let token = broker.token_text("prison", "agent", true);
         runner.as_user(0, &["enroll", "--broker", &broker.url(), "--token", &token]).ok();
         let step = runner.step("hello");
-        Self { runner, step, programs, _broker: broker }
+        Self { runner, step, programs, broker }
     }
 
     /// How a trick goes with these walls left out.
@@ -43,6 +44,59 @@ impl Prison {
         assert!(out.contains(how), "{trick} {what}: wanted {how:?}, got {out}");
         let out = self.attempt(control, trick, what);
         assert!(out.contains("got through"), "{trick} {what} without {control}: {out}");
+    }
+}
+
+/// Ways out of the granted directories.
+pub(super) const ESCAPES: [&str; 13] = [
+    "parent",
+    "deep",
+    "absolute",
+    "proc",
+    "symlink",
+    "symlink-absolute",
+    "hard-link",
+    "make-symlink",
+    "rename-out",
+    "rename-across",
+    "truncate-readonly",
+    "set-size-readonly",
+    "remove-readonly",
+];
+
+/// Lays out what the ways lead to.
+pub(super) fn lay_out(runner: &Runner) {
+    runner.write("outside/file", "outside\n");
+    runner.write("inner/sub/file", "inside\n");
+    let link = |target: &Path, name: &str| {
+        let link = runner.work().join("inner").join(name);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, link).unwrap();
+    };
+    link(Path::new("../outside/file"), "link-outside");
+    link(&runner.work().join("outside/file"), "link-absolute");
+    for made in ["inner/linked", "inner/made", "outside/renamed", "readonly/moved"] {
+        let _ = std::fs::remove_file(runner.work().join(made));
+    }
+}
+
+#[test]
+fn g02_the_directories_hold_also_without_webassembly() {
+    let prison = Prison::new();
+    let runner = &prison.runner;
+    super::provide(&prison.broker, runner);
+    let attempt = |without: &str, way: &str| {
+        std::fs::write(prison.programs.path().join("without"), without).unwrap();
+        lay_out(runner);
+        runner.hostile(&["escape", way]).stderr
+    };
+    for way in ESCAPES {
+        let out = attempt("", way);
+        let refused = ["os error 1)", "os error 13)", "os error 18)"].iter().any(|error| out.contains(error));
+        assert!(refused && !out.contains("got through"), "{way}: {out}");
+        // The control: it is landlock that holds them back, and nothing else would.
+        let out = attempt("landlock", way);
+        assert!(out.contains("got through"), "{way} without landlock: {out}");
     }
 }
 
@@ -98,6 +152,4 @@ fn g09_an_intruder_reaches_nothing() {
     // Becoming somebody else.
     prison.holds("files-of", &Users::AGENT.to_string(), KILLED, "seccomp identity");
     assert!(prison.attempt("seccomp", "files-of", &Users::AGENT.to_string()).contains(NOT_PERMITTED));
-    // Taking another file-system identity makes the kernel forbid dumps by itself; the worker makes sure.
-    assert!(prison.attempt("seccomp", "dumpable", "").contains(NOT_PERMITTED));
 }

@@ -1,38 +1,54 @@
-//! A debugger that kills: `strace` with its fault injection.
+//! A debugger: `strace`, which writes down what a process asks of the kernel, or kills it when it asks.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 /// `strace`, attached to a process.
-pub(crate) struct Tracer(Child);
+pub(crate) struct Tracer {
+    child: Child,
+    /// Held open: it tells of every process that it follows.
+    _messages: BufReader<ChildStderr>,
+}
 
 impl Tracer {
     /// Kills the process when one of its threads makes the `count`th of these calls, before the call is made.
     pub(crate) fn kill_at(pid: u32, calls: &str, count: usize) -> Self {
+        let inject = format!("inject={calls}:signal=SIGKILL:when={count}");
+        Self::attach(pid, &["-o", "/dev/null", "-e", &format!("trace={calls}"), "-e", &inject])
+    }
+
+    /// Writes down every system call that the process and its children make, with its number.
+    pub(crate) fn record(pid: u32, file: &Path) -> Self {
+        Self::attach(pid, &["-n", "-o", file.to_str().unwrap()])
+    }
+
+    fn attach(pid: u32, arguments: &[&str]) -> Self {
         let mut child = Command::new("strace")
-            .args(["-f", "-p", &pid.to_string(), "-o", "/dev/null", "-e", &format!("trace={calls}")])
-            .args(["-e", &format!("inject={calls}:signal=SIGKILL:when={count}")])
+            .args(["-f", "-p", &pid.to_string()])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        let mut messages = BufReader::new(child.stderr.take().unwrap());
+        messages.read_line(&mut line).unwrap();
         assert!(line.contains("attached"), "{line}");
-        Self(child)
+        Self { child, _messages: messages }
     }
 
     /// Lets the process go on by itself.
     pub(crate) fn detach(mut self) {
-        Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().unwrap();
-        self.0.wait().unwrap();
+        Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

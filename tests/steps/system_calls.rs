@@ -1,0 +1,85 @@
+//! The worker's system-call filter allows what steps need, and nothing that no step needs.
+
+use super::ready;
+use crate::support::Tracer;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Allowed, and made only when something goes wrong or comes late.
+const RARE: [(i64, &str); 11] = [
+    (libc::SYS_clock_gettime, "where the kernel has no clock in the vDSO"),
+    (libc::SYS_getpid, "abort()"),
+    (libc::SYS_gettid, "abort()"),
+    (libc::SYS_madvise, "the allocator, when much has been freed"),
+    (libc::SYS_mremap, "the allocator, when a large block grows"),
+    (libc::SYS_restart_syscall, "the kernel's own, after a stopped process goes on"),
+    (libc::SYS_rt_sigaction, "abort()"),
+    (libc::SYS_rt_sigprocmask, "abort()"),
+    (libc::SYS_sched_yield, "a lock that another thread holds"),
+    (libc::SYS_tgkill, "abort()"),
+    (libc::SYS_write, "a panic's message"),
+];
+
+/// System calls that processes made after they had installed a filter.
+fn calls_behind_filters(trace: &str) -> BTreeSet<i64> {
+    let mut behind = BTreeMap::new();
+    let mut calls = BTreeSet::new();
+    for line in trace.lines() {
+        let Some((pid, rest)) = line.split_once(' ') else { continue };
+        let Some(number) = rest.trim_start().strip_prefix('[') else { continue };
+        let (number, call) = number.split_once(']').unwrap();
+        let number: i64 = number.trim().parse().unwrap();
+        if *behind.get(pid).unwrap_or(&false) {
+            calls.insert(number);
+        }
+        if call.trim_start().starts_with("seccomp(") {
+            behind.insert(pid.to_owned(), true);
+        }
+    }
+    calls
+}
+
+#[test]
+fn every_system_call_that_is_allowed_is_needed() {
+    let (_broker, runner) = ready();
+    let agent = runner.agent_pid();
+    let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
+    let spawner = children
+        .split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .find(|pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("__spawner"));
+    let trace = runner.path("trace");
+    let tracer = Tracer::record(spawner.unwrap(), &trace);
+    for arguments in [
+        &["files"][..],
+        &["write", "written"],
+        &["read", "written"],
+        &["secret"],
+        &["sign", "a message"],
+        &["escape", "symlink"],
+        &["escape", "make-symlink"],
+        &["memory", "100"],
+        &["recursion"],
+        &["table"],
+        &["panic"],
+        &["fail"],
+        &["output", "3"],
+    ] {
+        runner.hostile(arguments);
+    }
+    runner.hostile(&["files"]).ok();
+    let hello = runner.step("hello");
+    runner.job(&[hello.to_str().unwrap()]).ok();
+    runner.write("dist/file", &"contents ".repeat(100_000));
+    let dist = format!("dist={}", runner.work().join("dist").display());
+    runner.job(&["--dir", &dist, runner.step("release-sign").to_str().unwrap(), "--", "v1"]).ok();
+    tracer.detach();
+
+    let made = calls_behind_filters(&std::fs::read_to_string(trace).unwrap());
+    assert!(made.contains(&libc::SYS_openat2), "{made:?}");
+    let allowed = attest_worker::walls::allowed_calls();
+    let rare: BTreeSet<_> = RARE.iter().map(|(call, _)| *call).collect();
+    let unneeded: Vec<_> = allowed.difference(&made).filter(|call| !rare.contains(call)).collect();
+    assert!(unneeded.is_empty(), "allowed, and nothing makes them: {unneeded:?}");
+    let killed: Vec<_> = made.difference(&allowed).collect();
+    assert!(killed.is_empty(), "made, and not allowed: {killed:?}");
+}
