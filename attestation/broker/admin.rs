@@ -1,5 +1,12 @@
 //! The command line of the broker: serving, and what admins do beside it.
 
+/// Writes a line for people to standard error. When nobody reads it any more, the work goes on.
+macro_rules! narrate {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
 mod policy;
 mod root;
 mod runner;
@@ -7,9 +14,10 @@ mod secret;
 mod serve;
 mod state;
 
-use attest_evidence::report::{Fault, Report};
+use attest_evidence::report::{Document, Fault, Report};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Verifies attested exchanges and grants secrets and keys to one pipeline step.
@@ -60,6 +68,9 @@ enum Action {
 
 /// Runs a command to its end.
 pub fn run(command: Command) -> ExitCode {
+    if let Err(error) = seclude() {
+        return fail(&Report::new("AR-B010", Fault::Environment, format!("can't shut itself off: {error}")));
+    }
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(
@@ -85,30 +96,42 @@ pub fn run(command: Command) -> ExitCode {
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(report) => fail(&report),
+        Err(report) => {
+            #[derive(Serialize)]
+            struct Failure<'a> {
+                error: &'a Report,
+            }
+            if command.global.json {
+                print_text(&Document { schema: "attest-run/error/v1", data: &Failure { error: &report } }.to_line());
+            }
+            fail(&report)
+        }
     }
+}
+
+/// No core dump and no debugger: this process holds the root key. What it makes is its user's alone. As many
+/// connections as the system lets it have.
+fn seclude() -> rustix::io::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    umask(rustix::fs::Mode::from_bits_truncate(0o077));
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })
 }
 
 fn fail(report: &Report) -> ExitCode {
-    eprint!("{report}");
+    narrate!("{}", report.to_string().trim_end());
     ExitCode::from(report.fault.exit_status())
 }
 
-/// Prints data: as JSON with its schema, or as text.
+/// Prints data: as JSON with its schema, or as text. Whoever has stopped reading wants no more.
 fn print(global: &Global, schema: &'static str, data: &impl Serialize, text: impl FnOnce() -> String) {
-    #[derive(Serialize)]
-    struct Document<'a, T> {
-        schema: &'static str,
-        #[serde(flatten)]
-        data: &'a T,
-    }
-    if global.json {
-        match serde_json::to_string(&Document { schema, data }) {
-            Ok(json) => println!("{json}"),
-            Err(error) => eprintln!("{error}"),
-        }
-    } else {
-        let text = text();
-        print!("{text}{}", if text.is_empty() || text.ends_with('\n') { "" } else { "\n" });
-    }
+    print_text(&if global.json { Document { schema, data }.to_line() } else { text() });
+}
+
+/// Prints text, with a line's end behind it.
+fn print_text(text: &str) {
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let _ = write!(std::io::stdout().lock(), "{text}{end}");
 }

@@ -2,6 +2,7 @@
 
 use crate::keys::{BrokerKeys, KeyError, RootKey, StoredKeys};
 use crate::policy::{Policy, PolicyError};
+use crate::refusals::Refusals;
 use crate::store::{Store, StoreError};
 use attest_evidence::UnixSeconds;
 use attest_evidence::report::{Explain, Report};
@@ -43,6 +44,7 @@ pub struct Broker {
     pub(crate) keys: BrokerKeys,
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) refusals: Refusals,
     policy: RwLock<Option<Arc<Policy>>>,
 }
 
@@ -83,7 +85,7 @@ impl Broker {
             .await?
             .ok_or(StoreError::Missing { kind: "broker in this database", name: database.display().to_string() })?;
         let keys = BrokerKeys::open(root, stored)?;
-        Ok(Self { store, keys, settings, clock, policy: RwLock::new(None) })
+        Ok(Self { store, keys, settings, clock, refusals: Refusals::default(), policy: RwLock::new(None) })
     }
 
     /// Makes the database and the keys of a new broker.

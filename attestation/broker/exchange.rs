@@ -9,14 +9,17 @@ pub use job::{JobRefused, VerifiedJob};
 use crate::audit::{Entry, Kind};
 use crate::broker::{Broker, PolicyInForceError};
 use crate::policy::{Decision, Denied};
+use crate::refusals::Record as Recorded;
 use crate::secrets;
 use crate::server::Refusal;
 use crate::store::{ConsumeNonce, Consumed, Record, RunnerRow, StoreError, Transaction, record};
 use attest_appraisal::AppraisedHost;
-use attest_evidence::exchange::{Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse};
+use attest_evidence::exchange::{
+    Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
+};
 use attest_evidence::name::SecretName;
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_evidence::{Malformed, SecretBytes};
+use attest_evidence::{Malformed, SecretBytes, Sha256Digest};
 use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection};
 
@@ -97,25 +100,50 @@ impl Broker {
         Ok(values)
     }
 
-    /// Writes a refusal down and says so to the caller, who learns its reason and the entry's id.
+    /// Says to the caller what was refused and why, and writes it down. A refusal that may be anybody's doing is
+    /// written down with little of what was claimed, and not without end: see [`refusals`](crate::refusals).
     async fn refuse(&self, challenge: &Challenge, bytes: &[u8], refused: &Refused) -> Refusal {
         let report = refused.report();
-        // What was asked, as far as it can be told; nobody vouches for it.
-        let claimed = Exchange::parse(bytes).ok().and_then(|exchange| Request::parse(exchange.request).ok());
-        let body = RefusedEntry { ak: challenge.ak.to_string(), report: &report, claimed: claimed.as_ref() };
-        tracing::warn!(code = %report.code, ak = %challenge.ak, what = %report.what, "exchange refused");
-        match Entry::new(self.now(), Kind::Refused, &body) {
-            Ok(entry) => {
-                let audit = entry.id.clone();
-                match self.store.commit(Record(entry)).await {
-                    Ok(()) => Refusal::recorded(&report, audit),
-                    Err(error) => {
-                        tracing::error!(%error, "a refusal could not be recorded");
-                        Refusal::of(&report)
-                    }
-                }
+        let now = self.now();
+        let request = Exchange::parse(bytes).ok().and_then(|exchange| Request::parse(exchange.request).ok());
+        let mut entry = RefusedEntry {
+            ak: challenge.ak.to_string(),
+            report: &report,
+            asked: None,
+            claimed: None,
+            unrecorded_before: 0,
+        };
+        if refused.after_quote() {
+            entry.asked = request.as_ref();
+        } else {
+            let known = match self.store.runner_by_key(&challenge.ak).await {
+                Ok(known) => known.is_some(),
+                Err(error) => return error.into(),
+            };
+            match self.refusals.count(known.then_some(&*entry.ak), now) {
+                Recorded::No => return Refusal::of(&report),
+                Recorded::Yes { unrecorded_before } => entry.unrecorded_before = unrecorded_before,
             }
-            Err(_) => Refusal::of(&report),
+            entry.claimed =
+                request.as_ref().map(|request| Claimed { step: &request.step, component: &request.component });
+            if !known {
+                let unsaid = entry.unrecorded_before;
+                tracing::warn!(code = %report.code, ak = %challenge.ak, what = %report.what, unsaid, "nobody's exchange refused");
+                return Refusal::of(&report);
+            }
+        }
+        tracing::warn!(code = %report.code, ak = %challenge.ak, what = %report.what, "exchange refused");
+        let entry = match Entry::new(now, Kind::Refused, &entry) {
+            Ok(entry) => entry,
+            Err(error) => return error.into(),
+        };
+        let audit = entry.id.clone();
+        match self.store.commit(Record(entry)).await {
+            Ok(()) => Refusal::recorded(&report, audit),
+            Err(error) => {
+                tracing::error!(%error, "a refusal could not be recorded");
+                Refusal::of(&report)
+            }
         }
     }
 }
@@ -141,7 +169,7 @@ enum Refused {
     Host(#[from] attest_appraisal::HostRefused),
     #[error(transparent)]
     Job(#[from] JobRefused),
-    #[error(transparent)]
+    #[error("the policy in force can't be used")]
     Policy(#[from] PolicyInForceError),
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -153,6 +181,18 @@ enum Refused {
     Store(#[from] StoreError),
 }
 
+impl Refused {
+    /// Whether the quote had been verified when it was refused.
+    const fn after_quote(&self) -> bool {
+        match self {
+            Self::Replayed | Self::Malformed(_) | Self::UnknownRunner | Self::Host(_) => false,
+            // A store may refuse before the quote is looked at, and nothing is claimed by that.
+            Self::Store(_) => false,
+            Self::Job(_) | Self::Policy(_) | Self::Denied(_) | Self::NoSecret(_) | Self::Grant(_) => true,
+        }
+    }
+}
+
 impl Explain for Refused {
     fn report(&self) -> Report {
         let report = |code, fault| Report::new(code, fault, self.to_string());
@@ -161,13 +201,19 @@ impl Explain for Refused {
                 .hint("each exchange needs a challenge of its own. If nobody replays, a proxy sends requests twice"),
             Self::Malformed(malformed) => malformed_report(*malformed),
             Self::UnknownRunner => report("AR-X105", Fault::Identity)
-                .hint("enroll this runner: `attest-run enroll --broker URL --token TOKEN`"),
+                .hint("enroll this runner: `attest-run enroll --broker URL --token -`"),
             Self::Host(refused) => refused.report(),
             Self::Job(refused) => refused.report(),
-            Self::Policy(PolicyInForceError::None) => report("AR-P401", Fault::Refused)
-                .hint("an admin applies one: `attest-broker policy apply FILE`. Without a policy nothing is released"),
-            Self::Policy(PolicyInForceError::Store(error)) | Self::Store(error) => error.report(),
-            Self::Policy(PolicyInForceError::Policy(error)) => error.report(),
+            Self::Policy(PolicyInForceError::None) => {
+                Report::new("AR-P401", Fault::Refused, "no policy has been applied").hint(
+                    "an admin applies one: `attest-broker policy apply FILE`. Without a policy nothing is released",
+                )
+            }
+            Self::Policy(PolicyInForceError::Store(error)) | Self::Store(error) => Refusal::from(error.clone()).report,
+            Self::Policy(PolicyInForceError::Policy(error)) => {
+                tracing::error!(%error, "the policy in force can't be used");
+                report("AR-P404", Fault::Unreachable).hint("nothing was granted. The broker's log says what is wrong")
+            }
             Self::Denied(denied) => denied.report(),
             Self::NoSecret(_) => report("AR-P403", Fault::Refused)
                 .hint("an admin sets it: `attest-broker secret set NAME --stage STAGE`"),
@@ -218,7 +264,7 @@ impl Transaction for RecordGrant {
         if state.as_deref() != Some(self.runner.runner.state.as_str()) || version != self.policy_version {
             return Err(StoreError::Stale);
         }
-        crate::store::insert_lease(connection, &self.lease).await?;
+        crate::store::insert_lease(connection, &self.lease, self.runner.id).await?;
         record(connection, &self.entry).await
     }
 }
@@ -261,5 +307,23 @@ impl Serialize for GrantedEntry<'_> {
 struct RefusedEntry<'a> {
     ak: String,
     report: &'a Report,
-    claimed: Option<&'a Request>,
+    /// What was asked, once a verified quote has vouched for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<&'a Request>,
+    /// What was claimed before that, as far as it can be told; nobody vouches for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claimed: Option<Claimed<'a>>,
+    /// Refusals of this runner that went unrecorded before this one: there were too many.
+    #[serde(skip_serializing_if = "is_zero")]
+    unrecorded_before: u64,
+}
+
+#[derive(Serialize)]
+struct Claimed<'a> {
+    step: &'a StepIdentity,
+    component: &'a Sha256Digest,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

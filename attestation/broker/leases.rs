@@ -3,6 +3,7 @@
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::keys::Purpose;
+use crate::refusals::Record as Recorded;
 use crate::server::Refusal;
 use crate::store::{EndLostLeases, LeaseUpdate, Record, StoreError, UpdateLease};
 use attest_evidence::UnixSeconds;
@@ -33,9 +34,13 @@ impl Broker {
         if !key.expose(|key| message.authenticates(key)) {
             let report = Report::new("AR-X402", Fault::Identity, "the message about this lease is not from its holder")
                 .fact("lease", &claimed.lease);
-            tracing::warn!(lease = %claimed.lease, runner = %row.runner, "forged lease message");
-            let entry =
-                Entry::new(self.now(), Kind::LeaseRefused, &json!({ "lease": claimed.lease, "report": report }))?;
+            let now = self.now();
+            let Recorded::Yes { unrecorded_before } = self.refusals.count(Some(claimed.lease.as_str()), now) else {
+                return Err(Refusal::of(&report));
+            };
+            tracing::warn!(lease = %claimed.lease, runner = %row.runner, unrecorded_before, "forged lease message");
+            let body = json!({ "lease": claimed.lease, "report": report, "unrecorded_before": unrecorded_before });
+            let entry = Entry::new(now, Kind::LeaseRefused, &body)?;
             let audit = entry.id.clone();
             self.store.commit(Record(entry)).await?;
             return Err(Refusal::recorded(&report, audit));

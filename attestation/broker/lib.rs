@@ -18,6 +18,7 @@ pub mod exchange;
 mod keys;
 mod leases;
 pub mod policy;
+mod refusals;
 pub mod secrets;
 mod server;
 pub mod store;

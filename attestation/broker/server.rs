@@ -10,15 +10,17 @@ use crate::broker::Broker;
 use attest_evidence::report::{Explain, Fault, Report};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 /// Most connections at once: each agent keeps one or two.
 const MOST_CONNECTIONS: usize = 4096;
+/// Most connections at once from one address: an agent keeps a handful; many agents may share an address.
+const MOST_OF_ONE_ADDRESS: usize = 256;
 /// The longest a TLS handshake may take.
 const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
 /// The longest it may take until a request's headers are there; also how long an idle connection is kept.
@@ -83,7 +85,7 @@ impl Server {
     pub async fn serve(self, end: impl Future<Output = ()> + Send) {
         let routes = routes::routes(Arc::clone(&self.broker));
         let leases = tokio::spawn(Arc::clone(&self.broker).watch_leases());
-        let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let connections = Arc::new(Connections::default());
         let (closing, closed) = tokio::sync::watch::channel(());
         let mut end = std::pin::pin!(end);
         loop {
@@ -91,15 +93,18 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
                 () = &mut end => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else { continue };
+            let Some(permit) = connections.admit(peer.ip()) else {
+                tracing::debug!(%peer, "too many connections");
+                continue;
+            };
             let (tls, routes, closed) = (self.tls.clone(), routes.clone(), closed.clone());
             tokio::spawn(async move {
                 serve_connection(stream, tls, routes, closed).await;
@@ -110,6 +115,43 @@ impl Server {
         drop(closed);
         let _ = closing.send(());
         let _ = tokio::time::timeout(Duration::from_secs(5), closing.closed()).await;
+    }
+}
+
+/// Who is connected, by address.
+#[derive(Default)]
+struct Connections(Mutex<HashMap<IpAddr, usize>>);
+
+/// A place among the connections, until it is dropped.
+struct Place {
+    connections: Arc<Connections>,
+    address: IpAddr,
+}
+
+impl Connections {
+    fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.values().sum::<usize>() >= MOST_CONNECTIONS {
+            return None;
+        }
+        let count = counts.entry(address).or_insert(0);
+        if *count >= MOST_OF_ONE_ADDRESS {
+            return None;
+        }
+        *count += 1;
+        Some(Place { connections: Arc::clone(self), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.connections.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
     }
 }
 

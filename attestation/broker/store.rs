@@ -13,7 +13,7 @@ mod secrets;
 mod writer;
 
 pub use error::StoreError;
-pub use leases::{EndLostLeases, LeaseRow, LeaseUpdate, UpdateLease};
+pub use leases::{EndEntry, EndLostLeases, LeaseRow, LeaseUpdate, UpdateLease};
 pub use nonces::{ConsumeNonce, Consumed};
 pub use policies::{ApplyPolicy, PolicyRow};
 pub use roots::AddRoot;

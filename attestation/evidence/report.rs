@@ -182,6 +182,24 @@ impl fmt::Display for Report {
     }
 }
 
+/// Data for other programs: one JSON object with the name of its schema.
+#[derive(Debug, Serialize)]
+pub struct Document<'a, T> {
+    /// The schema, as `attest-run/NAME/vN`.
+    pub schema: &'static str,
+    /// The members that the schema names.
+    #[serde(flatten)]
+    pub data: &'a T,
+}
+
+impl<T: Serialize> Document<'_, T> {
+    /// One line of JSON. Data that can't be JSON is a bug, and is told as one.
+    pub fn to_line(&self) -> String {
+        serde_json::to_string(self)
+            .unwrap_or_else(|error| format!(r#"{{"schema":"attest-run/bug/v1","bug":"{error}"}}"#))
+    }
+}
+
 /// Text from outside, safe for a terminal and for a log line.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(pub &'a str);

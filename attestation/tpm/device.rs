@@ -13,6 +13,7 @@ pub use seal::Sealed;
 use crate::error::TpmError;
 use crate::transport::{Channel, Counted, Lent, SessionProtection, Transport, open_context};
 use attest_evidence::tpm::{PcrValues, TpmName};
+use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use tss_esapi::Context;
@@ -31,7 +32,11 @@ pub struct Device {
     spare: Lent,
     guard: Guard,
     failure: Arc<Mutex<Option<String>>>,
+    /// Whether the way to the TPM has broken: what comes over it from now on may be the answer to something else.
+    broken: Cell<bool>,
     commands: Arc<AtomicU64>,
+    /// The Name of the EK with which the session was salted.
+    salted_with: Option<TpmName>,
     attestation_key: Option<attestation::Loaded>,
     storage_root: Option<KeyHandle>,
     /// The key used last, still loaded: a step signs many files with one key.
@@ -71,23 +76,49 @@ impl Device {
     /// # Errors
     /// Whatever keeps it from being opened; [`TpmError::Busy`] if somebody else has it.
     pub fn open(transport: &Transport, protection: SessionProtection) -> Result<Self, TpmError> {
-        Self::on_channel(transport.open()?, protection)
+        Self::on_channel(transport.open()?, protection, Arc::default())
+    }
+
+    /// The same TPM over a new connection, after the old one has been closed. `commands` goes on counting.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being opened, or from using `key` again.
+    pub(crate) fn reopen(
+        transport: &Transport,
+        protection: SessionProtection,
+        commands: Arc<AtomicU64>,
+        key: Option<&Credentials>,
+    ) -> Result<Self, TpmError> {
+        let mut device = Self::on_channel(transport.open()?, protection, commands)?;
+        if let Some(key) = key {
+            device.use_attestation_key(key)?;
+        }
+        Ok(device)
     }
 
     /// The TPM behind a descriptor that another process has lent.
     ///
     /// # Errors
-    /// Whatever keeps it from being used.
+    /// Whatever keeps it from being used; [`TpmError::OtherEndorsementKey`] if it shows another EK than to the lender.
     pub fn borrowed(lent: Lent) -> Result<Self, TpmError> {
-        let protection = lent.protection;
-        Self::on_channel(lent.channel(), protection)
+        let (protection, wanted) = (lent.protection, lent.ek.clone());
+        let device = Self::on_channel(lent.channel(), protection, Arc::default())?;
+        match (wanted, &device.salted_with) {
+            (Some(wanted), Some(found)) if wanted != *found => {
+                Err(TpmError::OtherEndorsementKey { wanted, found: found.clone() })
+            }
+            _ => Ok(device),
+        }
     }
 
-    fn on_channel(channel: Box<dyn Channel>, protection: SessionProtection) -> Result<Self, TpmError> {
+    fn on_channel(
+        channel: Box<dyn Channel>,
+        protection: SessionProtection,
+        commands: Arc<AtomicU64>,
+    ) -> Result<Self, TpmError> {
         let broken = |error: std::io::Error| TpmError::Broken { command: "opening", reason: error.to_string() };
         let mut spare = channel.lend().map_err(broken)?;
         spare.protection = protection;
-        let commands = Arc::new(AtomicU64::new(0));
         let channel = Box::new(Counted { channel, commands: Arc::clone(&commands) });
         let (context, failure) = open_context(channel)?;
         let mut device = Self {
@@ -95,7 +126,9 @@ impl Device {
             spare,
             guard: Guard::Password,
             failure,
+            broken: Cell::new(false),
             commands,
+            salted_with: None,
             attestation_key: None,
             storage_root: None,
             loaded: None,
@@ -107,18 +140,25 @@ impl Device {
         Ok(device)
     }
 
+    /// Whether the connection has broken, so that nothing that comes over it can be believed.
+    pub const fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
     /// Lets `borrower` use the TPM in another process while this thread waits: [`Device::borrowed`] opens what
     /// it gets. The borrower must have closed its device when `borrower` returns `Some`; after `None`, which says
-    /// that it may have left an answer unread, a TPM on a stream is closed for good.
+    /// that it may have left an answer unread, this connection is closed, and [`Tpm`](crate::Tpm) opens another.
     ///
     /// # Errors
     /// The descriptor can't be duplicated, or `borrower` gave `None`.
     pub fn lend<T>(&mut self, borrower: impl FnOnce(Lent) -> Option<T>) -> Result<T, TpmError> {
         let broken = |reason: String| TpmError::Broken { command: "lending", reason };
         let descriptor = self.spare.descriptor.try_clone().map_err(|error| broken(error.to_string()))?;
-        let lent = Lent { descriptor, kind: self.spare.kind, protection: self.spare.protection };
+        let Lent { kind, protection, .. } = self.spare;
+        let lent = Lent { descriptor, kind, protection, ek: self.salted_with.clone() };
         borrower(lent).ok_or_else(|| {
             self.spare.sever();
+            self.broken.set(true);
             broken("the process that had borrowed the TPM did not end in good order".to_owned())
         })
     }
@@ -163,6 +203,7 @@ impl Device {
             )
         });
         self.flush(ek.handle.into());
+        self.salted_with = Some(ek.name());
         let session = session?.ok_or_else(no_session)?;
         let (attributes, mask) =
             SessionAttributesBuilder::new().with_decrypt(true).with_encrypt(true).with_continue_session(true).build();
@@ -273,6 +314,9 @@ impl Device {
 
     fn error(&self, command: &'static str, error: tss_esapi::Error) -> TpmError {
         let broke = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if broke.is_some() {
+            self.broken.set(true);
+        }
         TpmError::from_tss(command, error, broke)
     }
 

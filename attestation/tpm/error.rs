@@ -57,6 +57,14 @@ pub enum TpmError {
         /// The Name of what is there.
         found: TpmName,
     },
+    /// The TPM shows another EK than the one that was checked.
+    #[error("the TPM's endorsement key is {found}, and the one that was checked is {wanted}")]
+    OtherEndorsementKey {
+        /// The Name of the EK that was checked.
+        wanted: TpmName,
+        /// The Name of the one that sessions were salted with.
+        found: TpmName,
+    },
     /// No AK has been named yet.
     #[error("no attestation key: this runner is not enrolled")]
     NotEnrolled,
@@ -134,12 +142,16 @@ impl Explain for TpmError {
                 .hint("the TPM was cleared or replaced, or its state is an older copy. Enroll again with a new token"),
             Self::AttestationKeyChanged { .. } => report("AR-T107", Fault::Environment)
                 .hint("the TPM was cleared or replaced, or its state is another's. Enroll again with a new token"),
+            Self::OtherEndorsementKey { wanted, found } => report("AR-T117", Fault::Environment)
+                .fact("wanted", wanted)
+                .fact("got", found)
+                .hint("the TPM was replaced, or something on its bus answers in its place. Look at the machine before you enroll it again"),
             Self::NotEnrolled => report("AR-T108", Fault::Environment)
-                .hint("get a token from the broker's admin and run `attest-run enroll --broker URL --token TOKEN`"),
+                .hint("get a token from the broker's admin and run `attest-run enroll --broker URL --token -`"),
             Self::ForeignKey => report("AR-T109", Fault::Environment).hint("delete the key and create it again"),
             Self::PcrsUnstable(_) => report("AR-T110", Fault::Environment).hint("something extends PCRs all the time: find out what"),
             Self::PolicyFailed => report("AR-T111", Fault::Refused).hint("boot into the state it was sealed in, or seal it again"),
-            Self::Broken { .. } => report("AR-T112", Fault::Environment).hint("`attest-run doctor` tries the TPM anew"),
+            Self::Broken { .. } => report("AR-T112", Fault::Environment).hint("the next command opens a new connection: try again. `attest-run doctor` shows whether it comes back"),
             Self::Command { .. } => report("AR-T113", Fault::Environment).hint("`attest-run doctor` shows the TPM's state"),
             Self::QueueFull(_) => report("AR-T114", Fault::Environment).hint("try again: too many steps ask at once"),
             Self::Closed => report("AR-T115", Fault::Environment).hint("the reason stands in the log before this"),

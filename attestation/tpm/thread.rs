@@ -1,4 +1,4 @@
-//! One thread owns the TPM; everyone else asks it.
+//! One thread owns the TPM; everyone else asks it. When the connection has broken, the next who asks gets a new one.
 
 use crate::device::Device;
 use crate::error::TpmError;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 /// Most operations waiting. A TPM in hardware takes some 100 ms for each: more would time out anyway.
 const LONGEST_QUEUE: usize = 256;
 
-type Job = Box<dyn FnOnce(&mut Device) + Send>;
+type Job = Box<dyn FnOnce(Result<&mut Device, TpmError>) + Send>;
 
 /// A handle to the thread that owns the TPM. Clones share it; with the last one gone, the TPM is closed.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ impl Tpm {
         std::thread::Builder::new()
             .name("tpm".to_owned())
             .spawn(move || {
-                let mut device = match Device::open(&transport, protection) {
+                let device = match Device::open(&transport, protection) {
                     Ok(device) => device,
                     Err(error) => {
                         let _ = opened.send(Err(error));
@@ -51,8 +51,22 @@ impl Tpm {
                 if opened.send(Ok(device.commands())).is_err() {
                     return;
                 }
+                let commands = device.commands();
+                let (mut held, mut key) = (Some(device), None);
                 while let Ok(job) = queue.recv() {
-                    job(&mut device);
+                    if held.as_ref().is_some_and(Device::is_broken) {
+                        key = held.take().and_then(|device| device.credentials());
+                    }
+                    if held.is_none() {
+                        match Device::reopen(&transport, protection, Arc::clone(&commands), key.as_ref()) {
+                            Ok(device) => held = Some(device),
+                            Err(error) => {
+                                job(Err(error));
+                                continue;
+                            }
+                        }
+                    }
+                    job(held.as_mut().ok_or(TpmError::Closed));
                 }
             })
             .map_err(|_| TpmError::Closed)?;
@@ -71,7 +85,7 @@ impl Tpm {
     {
         let (done, answer) = oneshot::channel();
         let job: Job = Box::new(move |device| {
-            let _ = done.send(work(device));
+            let _ = done.send(device.and_then(work));
         });
         self.jobs.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => TpmError::QueueFull(LONGEST_QUEUE),

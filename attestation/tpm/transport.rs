@@ -8,6 +8,7 @@ pub use embedded::Embedded;
 pub use libtpms::serve as serve_embedded;
 
 use crate::error::TpmError;
+use attest_evidence::tpm::TpmName;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -126,6 +127,8 @@ pub struct Lent {
     pub kind: LentKind,
     /// How commands are protected on it.
     pub protection: SessionProtection,
+    /// The Name of the EK with which sessions must be salted, where they are.
+    pub ek: Option<TpmName>,
 }
 
 /// What a lent descriptor is.
@@ -187,7 +190,7 @@ impl Channel for KernelDevice {
 
     fn lend(&self) -> io::Result<Lent> {
         let descriptor = self.0.try_clone()?.into();
-        Ok(Lent { descriptor, kind: LentKind::Device, protection: SessionProtection::Salted })
+        Ok(Lent { descriptor, kind: LentKind::Device, protection: SessionProtection::Salted, ek: None })
     }
 }
 
@@ -228,7 +231,7 @@ impl Channel for Socket {
 
 fn lend_stream(stream: &UnixStream) -> io::Result<Lent> {
     let descriptor = stream.try_clone()?.into();
-    Ok(Lent { descriptor, kind: LentKind::Stream, protection: SessionProtection::Private })
+    Ok(Lent { descriptor, kind: LentKind::Stream, protection: SessionProtection::Private, ek: None })
 }
 
 /// One command or response: tag, length of the whole, code, and the rest.

@@ -92,6 +92,14 @@ pub enum BrokerError {
         /// What shows it.
         reason: String,
     },
+    /// It has the pinned root, and its certificate does not fit: other names, or another time.
+    #[error("the certificate of the broker at {url} does not fit: {reason}")]
+    Certificate {
+        /// Where.
+        url: BrokerUrl,
+        /// What does not fit.
+        reason: String,
+    },
     /// The broker says no, and why.
     #[error("{}", .0.what)]
     Refused(Box<Report>, Option<AuditId>),
@@ -304,6 +312,15 @@ impl BrokerClient {
     fn no_tls(&self, error: &std::io::Error) -> BrokerError {
         let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
         match tls {
+            // The chain is looked at before names and times are: the root is the right one.
+            Some(rustls::Error::InvalidCertificate(
+                reason @ (CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. }
+                | CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }),
+            )) => BrokerError::Certificate { url: self.url.clone(), reason: reason.to_string() },
             Some(rustls::Error::InvalidCertificate(reason)) => {
                 BrokerError::Impostor { url: self.url.clone(), reason: format!("its certificate: {reason}") }
             }
@@ -397,6 +414,10 @@ impl Explain for BrokerError {
             Self::Impostor { .. } => Report::new("AR-B503", Fault::Identity, self.to_string()).hint(
                 "nothing was sent. If the broker was set up anew, delete the enrolment and enroll again with a token",
             ),
+            Self::Certificate { url, .. } => Report::new("AR-B505", Fault::Identity, self.to_string()).hint(format!(
+                "nothing was sent. The broker is started with `--name {}`; its clock and this machine's must agree",
+                url.host
+            )),
             Self::Refused(report, audit) => {
                 let report = report.as_ref().clone();
                 match audit {

@@ -7,6 +7,7 @@
 
 use crate::keys::KeyError;
 use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::tpm::TpmName;
 use attest_tpm::{DerivationKey, Device, Lent, LentKind, SessionProtection, Tpm, TpmError};
 use attest_wire::client::Key;
 use attest_wire::{Channel, WireError};
@@ -19,7 +20,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -35,6 +36,8 @@ const INFO: &[u8] = b"attest-run/ed25519/v1";
 struct Asked {
     kind: LentKind,
     protection: SessionProtection,
+    /// The EK that sessions must be salted with.
+    ek: Option<TpmName>,
     key: DerivationKey,
     label: String,
     /// Length of the message to sign, if one shall be signed.
@@ -71,11 +74,16 @@ pub(crate) async fn sign(
 }
 
 async fn derive(tpm: &Tpm, key: DerivationKey, label: String, message: Option<Vec<u8>>) -> Result<Answer, KeyError> {
+    let mut process = Process::start().map_err(|error| {
+        let what = format!("the process that derives keys can't be started: {error}");
+        KeyError::Derived(Box::new(Report::new("AR-K105", Fault::Environment, what)))
+    })?;
     let answer = tpm
         .run(move |device| {
             device.lend(|lent| {
-                // Why it failed goes to the log; to callers the TPM is broken, which it may be.
-                lend(lent, key, label, message.as_deref())
+                // Why it failed goes to the log; to callers the connection is broken, which it may be.
+                process
+                    .ask(lent, key, label, message.as_deref())
                     .inspect_err(|error| tracing::error!(%error, "no key could be derived"))
                     .ok()
             })
@@ -84,37 +92,54 @@ async fn derive(tpm: &Tpm, key: DerivationKey, label: String, message: Option<Ve
     answer.map_err(|report| KeyError::Derived(Box::new(report)))
 }
 
-/// Starts the process, lends it the TPM, and waits until it has ended.
-fn lend(
-    lent: Lent,
-    key: DerivationKey,
-    label: String,
-    message: Option<&[u8]>,
-) -> Result<Result<Answer, Report>, WireError> {
-    let (ours, theirs) = Channel::pair()?;
-    let mut child = Command::new("/proc/self/exe")
-        .arg(ARGUMENT)
-        .stdin(Stdio::from(OwnedFd::from(theirs.into_stream())))
-        .stdout(Stdio::null())
-        .process_group(0)
-        .env_clear()
-        .spawn()?;
-    let length = message.map(|message| message.len() as u64);
-    let asked = Asked { kind: lent.kind, protection: lent.protection, key, label, message: length };
-    let converse = || {
-        ours.stream().set_read_timeout(Some(LONGEST))?;
-        ours.stream().set_write_timeout(Some(LONGEST))?;
-        ours.send_with(&asked, &[lent.descriptor.as_fd()])?;
-        let mut stream = ours.stream();
-        stream.write_all(message.unwrap_or_default())?;
-        ours.receive::<Result<Answer, Report>>()
-    };
-    let answer = converse();
-    if answer.is_err() {
-        let _ = child.kill();
+/// A process that waits for what to derive. Dropped, it is ended.
+struct Process {
+    child: Child,
+    channel: Channel,
+}
+
+impl Process {
+    fn start() -> Result<Self, WireError> {
+        let (channel, theirs) = Channel::pair()?;
+        let child = Command::new("/proc/self/exe")
+            .arg(ARGUMENT)
+            .stdin(Stdio::from(OwnedFd::from(theirs.into_stream())))
+            .stdout(Stdio::null())
+            .process_group(0)
+            .env_clear()
+            .spawn()?;
+        Ok(Self { child, channel })
     }
-    child.wait()?;
-    answer
+
+    /// Lends it the TPM, and waits until it has ended.
+    fn ask(
+        &mut self,
+        lent: Lent,
+        key: DerivationKey,
+        label: String,
+        message: Option<&[u8]>,
+    ) -> Result<Result<Answer, Report>, WireError> {
+        let Lent { descriptor, kind, protection, ek } = lent;
+        let length = message.map(|message| message.len() as u64);
+        let asked = Asked { kind, protection, ek, key, label, message: length };
+        let mut stream = self.channel.stream();
+        stream.set_read_timeout(Some(LONGEST))?;
+        stream.set_write_timeout(Some(LONGEST))?;
+        self.channel.send_with(&asked, &[descriptor.as_fd()])?;
+        stream.write_all(message.unwrap_or_default())?;
+        let answer = self.channel.receive()?;
+        self.child.wait()?;
+        Ok(answer)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
 }
 
 /// The process's life: one key, at most one signature. Its standard input is the connection to the agent.
@@ -129,7 +154,7 @@ pub fn serve() -> io::Result<()> {
     let Ok([descriptor]) = <[OwnedFd; 1]>::try_from(descriptors) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let lent = Lent { descriptor, kind: asked.kind, protection: asked.protection };
+    let lent = Lent { descriptor, kind: asked.kind, protection: asked.protection, ek: asked.ek.clone() };
     let mut message = Vec::new();
     let length = asked.message.unwrap_or(0);
     if channel.stream().take(length).read_to_end(&mut message)? as u64 != length {

@@ -8,7 +8,7 @@ use attest_evidence::exchange::{
     ActivationRequest, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, EnrolmentToken, RunnerState,
 };
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_evidence::tpm::{Credential, PcrSelection};
+use attest_evidence::tpm::{Credential, PcrSelection, TpmName};
 use attest_tpm::{AttestationKey, TpmError};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -61,7 +61,8 @@ impl Agent {
         let location: BrokerUrl = self.resolve(url).await?;
         let client = BrokerClient::at_first_contact(location, token.pins)?;
         let key = self.tpm().run(|device| device.create_attestation_key()).await?;
-        match self.enrol_key(&client, &token, &key).await {
+        let remembered = key.credentials.duplicate();
+        let enrolled = match self.enrol_key(&client, &token, &key).await {
             Ok(outcome) => {
                 let enrolment = Enrolment {
                     runner: outcome.runner.clone(),
@@ -74,18 +75,21 @@ impl Agent {
                     ak_certificate: outcome.ak_certificate.clone(),
                     credentials: key.credentials,
                 };
-                self.state().set_enrolment(&enrolment)?;
-                self.take_enrolment(enrolment).await?;
-                Ok((outcome, client.url().to_string()))
+                self.state().set_enrolment(&enrolment).map(|()| (outcome, enrolment)).map_err(AgentError::State)
             }
+            Err(error) => Err(error),
+        };
+        let (outcome, enrolment) = match enrolled {
+            Ok(enrolled) => enrolled,
             Err(error) => {
-                let credentials = key.credentials;
-                if let Err(error) = self.tpm().run(move |device| device.remove_attestation_key(&credentials)).await {
+                if let Err(error) = self.tpm().run(move |device| device.remove_attestation_key(&remembered)).await {
                     tracing::warn!(%error, "the attestation key of a failed enrolment stays in the TPM");
                 }
-                Err(error)
+                return Err(error);
             }
-        }
+        };
+        self.take_enrolment(enrolment).await?;
+        Ok((outcome, client.url().to_string()))
     }
 
     async fn enrol_key(
@@ -95,6 +99,11 @@ impl Agent {
         key: &AttestationKey,
     ) -> Result<EnrolmentOutcome, AgentError> {
         let endorsed = self.tpm().run(|device| device.endorsement()).await?;
+        // The broker checks this EK; it has to be the one that the key was made under and sessions are salted with.
+        let found = TpmName::of(&endorsed.public);
+        if found != key.credentials.ek {
+            return Err(TpmError::OtherEndorsementKey { wanted: key.credentials.ek.clone(), found }.into());
+        }
         let endorsement = match endorsed.certificate {
             Some(certificate) => Endorsement::EkCertificate { certificate, ek: endorsed.public },
             None => Endorsement::EkPublic { ek: endorsed.public },

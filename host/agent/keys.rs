@@ -11,6 +11,7 @@ use ed25519_dalek::pkcs8::EncodePublicKey as _;
 use p256::pkcs8::LineEnding;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tokio::sync::Mutex;
 
 /// The file of the key from which Ed25519 keys are derived.
 const DERIVATION: &str = "derivation.json";
@@ -57,8 +58,18 @@ pub enum KeyError {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "algorithm", rename_all = "lowercase")]
 enum KeyFile {
-    P256 { key: SigningKey },
-    Ed25519 { version: u32, public_key: String },
+    P256 {
+        key: SigningKey,
+    },
+    Ed25519 {
+        version: u32,
+        public_key: String,
+    },
+    /// There was an Ed25519 key, up to this version. A key of this name made again is of the next: the TPM would
+    /// derive a deleted one anew.
+    Deleted {
+        version: u32,
+    },
 }
 
 /// A key that can sign.
@@ -92,12 +103,14 @@ pub(crate) enum KeySecret {
 pub struct KeyStore {
     state: Arc<State>,
     tpm: Tpm,
+    /// Held while files change: what was looked up is still so when it is written.
+    changing: Arc<Mutex<()>>,
 }
 
 impl KeyStore {
     /// The keys whose files lie in `state`.
-    pub const fn new(state: Arc<State>, tpm: Tpm) -> Self {
-        Self { state, tpm }
+    pub fn new(state: Arc<State>, tpm: Tpm) -> Self {
+        Self { state, tpm, changing: Arc::default() }
     }
 
     /// Makes a key.
@@ -105,13 +118,15 @@ impl KeyStore {
     /// # Errors
     /// There is one of that name, or the TPM says no.
     pub async fn create(&self, stage: Stage, name: &KeyName, algorithm: KeyAlgorithm) -> Result<Key, KeyError> {
-        if self.state.read::<KeyFile>(&file(stage, name))?.is_some() {
-            return Err(KeyError::Exists { stage, name: name.clone() });
-        }
+        let _changing = self.changing.lock().await;
+        let version = match self.state.read::<KeyFile>(&file(stage, name))? {
+            None => 1,
+            Some(KeyFile::Deleted { version }) => version.saturating_add(1),
+            Some(_) => return Err(KeyError::Exists { stage, name: name.clone() }),
+        };
         let made = match algorithm {
             KeyAlgorithm::P256 => KeyFile::P256 { key: self.tpm.run(|device| device.create_signing_key()).await? },
             KeyAlgorithm::Ed25519 => {
-                let version = 1;
                 let derivation = self.derivation_key().await?;
                 let key = derived::public_key(&self.tpm, derivation, label(stage, name, version)).await?;
                 let public_key = key
@@ -125,15 +140,19 @@ impl KeyStore {
         Ok(key)
     }
 
-    /// Deletes a key: its file, without which the TPM can't use it.
+    /// Deletes a key. Of a P-256 key the file is removed, without which the TPM can't use it. An Ed25519 key of the
+    /// same name will be another one; the deleted one signs nothing for this runner any more.
     ///
     /// # Errors
     /// There is none.
-    pub fn delete(&self, stage: Stage, name: &KeyName) -> Result<(), KeyError> {
-        if self.state.remove(&file(stage, name))? {
-            Ok(())
-        } else {
-            Err(KeyError::Missing { stage, name: name.clone() })
+    pub async fn delete(&self, stage: Stage, name: &KeyName) -> Result<(), KeyError> {
+        let _changing = self.changing.lock().await;
+        match self.state.read::<KeyFile>(&file(stage, name))? {
+            None | Some(KeyFile::Deleted { .. }) => Err(KeyError::Missing { stage, name: name.clone() }),
+            Some(KeyFile::Ed25519 { version, .. }) => {
+                Ok(self.state.write(&file(stage, name), &KeyFile::Deleted { version })?)
+            }
+            Some(KeyFile::P256 { .. }) => self.state.remove(&file(stage, name)).map(drop).map_err(KeyError::State),
         }
     }
 
@@ -146,7 +165,10 @@ impl KeyStore {
         for stage in Stage::ALL {
             for entry in self.state.list(&format!("keys/{stage}"))? {
                 let Some(name) = entry.strip_suffix(".json").and_then(|name| name.parse().ok()) else { continue };
-                keys.push(self.public(stage, &name)?);
+                match self.public(stage, &name) {
+                    Err(KeyError::Missing { .. }) => {}
+                    key => keys.push(key?),
+                }
             }
         }
         Ok(keys)
@@ -171,6 +193,7 @@ impl KeyStore {
             KeyFile::Ed25519 { version, .. } => {
                 KeySecret::Ed25519 { derivation: self.derivation_key().await?, label: label(stage, name, version) }
             }
+            KeyFile::Deleted { .. } => return Err(missing()),
         };
         Ok(UsableKey { public, secret })
     }
@@ -211,6 +234,7 @@ fn public(stage: Stage, name: &KeyName, file: &KeyFile) -> Result<Key, KeyError>
             let der = key.to_public_key_der().map_err(|_| damaged())?.into_vec();
             (KeyAlgorithm::Ed25519, public_key.clone(), der)
         }
+        KeyFile::Deleted { .. } => return Err(KeyError::Missing { stage, name: name.clone() }),
     };
     Ok(Key { stage, name: name.clone(), algorithm, public_key, fingerprint: Sha256Digest::of(&der) })
 }

@@ -1,17 +1,22 @@
 //! Leases: kept alive by heartbeats, ended by a release.
 
+use crate::boottime::BootInstant;
 use crate::broker::{BrokerClient, BrokerError};
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::{LeaseMessage, LeaseSignal};
 use attest_evidence::name::LeaseId;
+use attest_evidence::report::Fault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Missed heartbeats after which the broker has ended the lease, so that the step must end too.
+/// Heartbeats without an answer after which the broker ends the lease. The step ends at the same moment: it is
+/// counted from when the last answered one was sent, which the broker heard later.
 const MOST_MISSED: u32 = 2;
+/// Part of the interval after which a heartbeat that went wrong is tried again.
+const RETRY: u32 = 4;
 
 /// What a step holds. It must be ended with [`Lease::end`]; dropped, its heartbeats stop and the broker ends it.
 pub(crate) struct Lease {
@@ -33,6 +38,32 @@ impl Line {
         let message = LeaseMessage { lease: self.id.clone(), counter, signal };
         self.client.lease_message(self.key.expose(|key| message.seal(key))).await
     }
+
+    /// Sends heartbeats until the lease is lost, and says why it is.
+    async fn beat(&self, every: Duration) -> String {
+        let mut heard = BootInstant::now();
+        let mut pause = every;
+        loop {
+            let ends = heard.after(every * MOST_MISSED);
+            BootInstant::now().after(pause.min(ends.left())).reached().await;
+            let sent = BootInstant::now();
+            let said = tokio::select! {
+                said = self.say(LeaseSignal::Heartbeat) => said,
+                () = ends.reached() => return format!("no heartbeat was answered for {} s", (every * MOST_MISSED).as_secs()),
+            };
+            match said {
+                Ok(()) => (heard, pause) = (sent, every),
+                // The broker has spoken about the lease. What it says of itself is a heartbeat missed.
+                Err(BrokerError::Refused(report, _)) if matches!(report.fault, Fault::Refused | Fault::Identity) => {
+                    return report.what.clone();
+                }
+                Err(error) => {
+                    tracing::warn!(lease = %self.id, %error, "a heartbeat was missed");
+                    pause = every / RETRY;
+                }
+            }
+        }
+    }
 }
 
 impl Lease {
@@ -42,25 +73,7 @@ impl Lease {
         let (tell, lost) = watch::channel(None);
         let beating = Arc::clone(&line);
         let heartbeats = tokio::spawn(async move {
-            let mut missed = 0;
-            loop {
-                tokio::time::sleep(every).await;
-                match beating.say(LeaseSignal::Heartbeat).await {
-                    Ok(()) => missed = 0,
-                    Err(BrokerError::Refused(report, _)) => {
-                        let _ = tell.send(Some(report.what.clone()));
-                        return;
-                    }
-                    Err(error) => {
-                        missed += 1;
-                        tracing::warn!(lease = %beating.id, %error, missed, "a heartbeat was missed");
-                        if missed >= MOST_MISSED {
-                            let _ = tell.send(Some(format!("{missed} heartbeats were missed: {error}")));
-                            return;
-                        }
-                    }
-                }
-            }
+            let _ = tell.send(Some(beating.beat(every).await));
         });
         Self { line, heartbeats, lost }
     }

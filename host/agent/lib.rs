@@ -5,6 +5,7 @@
 //! start reading: from two open files to a lease that has ended.
 
 mod agent;
+mod boottime;
 mod broker;
 mod derived;
 mod embedded;

@@ -23,6 +23,10 @@ use tokio::sync::{Semaphore, mpsc};
 const MOST_CLIENTS: usize = 64;
 /// The longest a client may take to say what it wants.
 const LONGEST_HESITATION: Duration = Duration::from_secs(5);
+/// The longest a client may take to hear the rest, once the work is done.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(10);
+/// The longest that steps may take to end when the agent does.
+const LONGEST_CLOSING: Duration = Duration::from_secs(10);
 /// Events that wait for a client to take them.
 const LONGEST_QUEUE: usize = 64;
 
@@ -53,6 +57,9 @@ pub enum ServeError {
         /// Why not.
         reason: String,
     },
+    /// Its spawner has ended, and with it every worker.
+    #[error("the spawner has ended: no step can run")]
+    SpawnerGone,
     /// The client is no admin.
     #[error("only an admin of this runner may {what}; uid {uid} is none")]
     NotAdmin {
@@ -70,6 +77,8 @@ impl Explain for ServeError {
     fn report(&self) -> Report {
         match self {
             Self::Socket { .. } => Report::new("AR-C401", Fault::Environment, self.to_string()),
+            Self::SpawnerGone => Report::new("AR-C404", Fault::Environment, self.to_string())
+                .hint("start the agent again. If a step made it happen, that step broke out of WebAssembly"),
             Self::NotAdmin { .. } => Report::new("AR-C402", Fault::Refused, self.to_string()).hint(
                 "run it as root, or have the runner's admin add the user to `admins` in the agent's configuration",
             ),
@@ -94,11 +103,14 @@ impl Agent {
         socket.set_nonblocking(true).map_err(failed)?;
         let listener = UnixListener::from_std(socket).map_err(failed)?;
         let clients = Arc::new(Semaphore::new(MOST_CLIENTS));
-        tokio::pin!(end);
-        loop {
+        let (close, closing) = tokio::sync::watch::channel(());
+        let spawner_gone = self.spawner().gone().map_err(failed)?;
+        tokio::pin!(end, spawner_gone);
+        let result = loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = &mut end => return Ok(()),
+                () = &mut end => break Ok(()),
+                () = &mut spawner_gone => break Err(ServeError::SpawnerGone),
             };
             let stream = match accepted.and_then(|(stream, _)| stream.into_std()) {
                 Ok(stream) => stream,
@@ -112,29 +124,51 @@ impl Agent {
                 tracing::warn!("too many clients at once");
                 continue;
             };
-            let (agent, admins) = (Arc::clone(&self), admins.clone());
+            let (agent, admins, closing) = (Arc::clone(&self), admins.clone(), closing.clone());
             tokio::spawn(async move {
-                if let Err(error) = agent.serve_client(stream, &admins).await {
+                if let Err(error) = agent.serve_client(stream, &admins, closing).await {
                     tracing::info!(%error, "a client was not served");
                 }
                 drop(permit);
             });
+        };
+        drop(listener);
+        // Steps end, and their leases with them.
+        drop((close, closing));
+        let all = u32::try_from(MOST_CLIENTS).unwrap_or(u32::MAX);
+        if tokio::time::timeout(LONGEST_CLOSING, clients.acquire_many(all)).await.is_err() {
+            tracing::warn!("clients were still being served; their leases end by themselves");
         }
+        result
     }
 
-    async fn serve_client(&self, stream: std::os::unix::net::UnixStream, admins: &Admins) -> Result<(), ServeError> {
+    async fn serve_client(
+        &self,
+        stream: std::os::unix::net::UnixStream,
+        admins: &Admins,
+        mut closing: tokio::sync::watch::Receiver<()>,
+    ) -> Result<(), ServeError> {
         let not_understood = |error: &dyn std::fmt::Display| ServeError::Request(error.to_string());
         let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| not_understood(&error))?;
         let user = WorkerUser { uid: peer.uid.as_raw(), gid: peer.gid.as_raw() };
-        let heard = tokio::task::spawn_blocking(move || {
+        let handle = stream.try_clone().map_err(|error| not_understood(&error))?;
+        let mut heard = tokio::task::spawn_blocking(move || {
             stream.set_nonblocking(false)?;
-            stream.set_read_timeout(Some(LONGEST_HESITATION))?;
             let channel = Channel::new(stream);
             let request = channel.receive_with::<Request>();
             Ok::<_, io::Error>((channel, request))
         });
+        let heard = match tokio::time::timeout(LONGEST_HESITATION, &mut heard).await {
+            Ok(heard) => heard,
+            Err(_) => {
+                // It ends what waits, however slowly something came.
+                let _ = handle.shutdown(std::net::Shutdown::Read);
+                heard.await
+            }
+        };
+        drop(handle);
         let (channel, request) =
-            heard.await.map_err(|error| not_understood(&error))?.map_err(|error| not_understood(&error))?;
+            heard.map_err(|error| not_understood(&error))?.map_err(|error| not_understood(&error))?;
         let (mut reader, mut writer) = split(channel.into_stream()).map_err(|error| not_understood(&error))?;
         let (request, descriptors) = match request {
             Ok(request) => request,
@@ -144,30 +178,28 @@ impl Agent {
                 return Err(refused);
             }
         };
-        let (events, mut told) = mpsc::channel(LONGEST_QUEUE);
-        let end = {
-            let work = self.answer(request, descriptors, user, admins, events);
-            tokio::pin!(work);
-            let mut gone = false;
-            loop {
-                tokio::select! {
-                    biased;
-                    event = told.recv(), if !gone => match event {
-                        Some(event) => gone = writer.send(&event).await.is_err(),
-                        None => gone = true,
-                    },
-                    () = reader.closed(), if !gone => gone = true,
-                    end = &mut work => break end,
-                }
-                if gone {
+        let (events, told) = mpsc::channel(LONGEST_QUEUE);
+        // A task of its own writes: a client that does not read keeps nothing waiting but itself.
+        let mut telling = tokio::spawn(tell(told, writer));
+        let work = self.answer(request, descriptors, user, admins, events);
+        tokio::pin!(work);
+        let mut gone = false;
+        let end = loop {
+            tokio::select! {
+                biased;
+                () = async { tokio::select! { () = reader.closed() => {}, _ = closing.changed() => {} } }, if !gone => {
                     // Whoever watched has gone: what runs is told so by the closed channel.
-                    told.close();
+                    telling.abort();
+                    gone = true;
                 }
+                end = &mut work => break end,
             }
         };
-        told.close();
-        tell_rest(&mut told, &mut writer).await;
-        let _ = writer.send(&Event::End(end)).await;
+        let Ok(Ok(Some(mut writer))) = tokio::time::timeout(LONGEST_FAREWELL, &mut telling).await else {
+            telling.abort();
+            return Ok(());
+        };
+        let _ = tokio::time::timeout(LONGEST_FAREWELL, writer.send(&Event::End(end))).await;
         Ok(())
     }
 
@@ -206,9 +238,12 @@ impl Agent {
                     .map_err(Refused::Key),
                 Err(refused) => Err(refused),
             },
-            Request::DeleteKey { stage, name } => admin("delete keys")
-                .and_then(|()| self.keys().delete(stage, &name).map_err(Refused::Key))
-                .map(|()| Answer::Keys(Vec::new())),
+            Request::DeleteKey { stage, name } => match admin("delete keys") {
+                Ok(()) => {
+                    self.keys().delete(stage, &name).await.map(|()| Answer::Keys(Vec::new())).map_err(Refused::Key)
+                }
+                Err(refused) => Err(refused),
+            },
             Request::Sign { stage, name, format } => match admin("sign by hand") {
                 Ok(()) => self.sign_by_hand(stage, &name, format, descriptors).await,
                 Err(refused) => Err(refused),
@@ -304,13 +339,12 @@ fn step_request(
     Ok(StepRequest { component, manifest, directories, arguments, stage, files_of })
 }
 
-/// Events that were on their way when the work ended.
-async fn tell_rest(told: &mut mpsc::Receiver<Event>, writer: &mut FrameWriter) {
+/// Tells a client what happens until nothing more does. `None` if it has gone.
+async fn tell(mut told: mpsc::Receiver<Event>, mut writer: FrameWriter) -> Option<FrameWriter> {
     while let Some(event) = told.recv().await {
-        if writer.send(&event).await.is_err() {
-            return;
-        }
+        writer.send(&event).await.ok()?;
     }
+    Some(writer)
 }
 
 /// Why a client does not get what it asked for.

@@ -106,6 +106,22 @@ impl Spawner {
         self.own_user
     }
 
+    /// Waits until the spawner has ended.
+    pub(crate) fn gone(&self) -> io::Result<impl Future<Output = ()> + use<>> {
+        let stream = self.channel.lock().unwrap_or_else(PoisonError::into_inner).stream().try_clone()?;
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // A thread that waits: to wait otherwise, the connection would have to be made non-blocking for all.
+        std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
+            // The spawner says nothing unasked, and is asked for nothing that it answers here: there is something to
+            // read when it has ended.
+            while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&stream, PollFlags::IN)], None) {}
+            let _ = tell.send(());
+        })?;
+        Ok(async {
+            let _ = told.await;
+        })
+    }
+
     /// Starts a worker that touches files as `files_of`.
     pub(crate) fn spawn(&self, files_of: WorkerUser) -> Result<Started, SpawnError> {
         let failed = |error: WireError| SpawnError::Spawner { what: "is gone", reason: error.to_string() };

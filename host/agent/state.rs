@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// Most bytes of one file: all are small documents.
@@ -25,6 +26,8 @@ const ENROLMENT: &str = "enrolment.json";
 pub struct State {
     directory: Dir,
     path: PathBuf,
+    /// Counts writes, so that no two have the same temporary file.
+    writes: AtomicU64,
 }
 
 /// Who this runner is, and whom it believes.
@@ -124,7 +127,7 @@ impl State {
         if mode & 0o077 != 0 {
             return Err(StateError::NotPrivate { path: path.to_owned(), mode });
         }
-        Ok(Self { directory, path: path.to_owned() })
+        Ok(Self { directory, path: path.to_owned(), writes: AtomicU64::new(0) })
     }
 
     /// Where it is.
@@ -212,12 +215,16 @@ impl State {
         if let Some(parent) = Path::new(name).parent().filter(|parent| !parent.as_os_str().is_empty()) {
             self.directory.create_dir_all(parent).map_err(failed)?;
         }
-        let temporary = format!("{name}.new");
+        let temporary = format!("{name}.{}.new", self.writes.fetch_add(1, Ordering::Relaxed));
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         let mut file = self.directory.open_with(&temporary, &options).map_err(failed)?;
         file.write_all(&contents).and_then(|()| file.sync_all()).map_err(failed)?;
-        self.directory.rename(&temporary, &self.directory, name).map_err(failed)
+        self.directory.rename(&temporary, &self.directory, name).map_err(failed)?;
+        // The name is on the disk when the directory is.
+        let parent = Path::new(name).parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = self.directory.open(parent.unwrap_or_else(|| Path::new("."))).map_err(failed)?;
+        folder.sync_all().map_err(failed)
     }
 
     /// Removes a file. `false` if there is none.

@@ -1,6 +1,7 @@
 //! One step, from two open files to a lease that has ended.
 
 use crate::agent::{Agent, AgentError};
+use crate::boottime::BootInstant;
 use crate::exchange::Recipient;
 use crate::lease::Lease;
 use crate::spawner::WorkerUser;
@@ -84,6 +85,9 @@ pub enum StepError {
     /// More arguments than can be asked with.
     #[error("a step has at most {MOST_ARGUMENTS} arguments of {LONGEST_ARGUMENTS} bytes in all")]
     Arguments,
+    /// Root asked for it, and the workers of an agent touch no file as root.
+    #[error("a step of this agent does not run for root: it would touch files as root")]
+    RootsFiles,
     /// Its worker could not be told what to run.
     #[error("the worker could not be told what to run: {0}")]
     NotBegun(String),
@@ -128,6 +132,8 @@ impl Explain for StepError {
                 .hint(format!("leave `--dir {name}=…` out, or declare it in step.toml:\n[dirs.{name}]\nmode = \"read\"\nwhy = \"…\"")),
             Self::NotADirectory { .. } => report("AR-S403", Fault::Usage),
             Self::Arguments => report("AR-S404", Fault::Usage),
+            Self::RootsFiles => report("AR-S406", Fault::Refused)
+                .hint("run the job as a user of its own; a CI runner should not be root in any case"),
             Self::NotBegun(_) => report("AR-W201", Fault::Environment),
             Self::NoWalls(_) => report("AR-W202", Fault::Environment)
                 .hint("nothing was run. The kernel has to have landlock and seccomp (Linux 5.13 or later)"),
@@ -176,6 +182,9 @@ impl Agent {
     async fn try_run_step(&self, request: StepRequest, events: &mpsc::Sender<Event>) -> Result<End, AgentError> {
         let commands_before = self.tpm().commands();
         let StepRequest { component, manifest, directories, arguments, stage, files_of } = request;
+        if self.spawner().has_own_user() && (files_of.uid == 0 || files_of.gid == 0) {
+            return Err(StepError::RootsFiles.into());
+        }
         let began = Instant::now();
         let prepared = tokio::task::spawn_blocking(move || prepare(component, manifest, directories))
             .await
@@ -325,16 +334,32 @@ impl Agent {
         drop(start);
 
         let seconds = u64::from(limits.seconds).min(lease_seconds);
-        let deadline = tokio::time::sleep(Duration::from_secs(seconds));
-        tokio::pin!(deadline);
+        let deadline = BootInstant::now().after(Duration::from_secs(seconds));
+        // Whatever the step, its watcher or the TPM wait for: these end it.
+        let stopped = async {
+            tokio::select! {
+                () = deadline.reached() => StepError::TimedOut(seconds),
+                reason = lease.lost() => StepError::LeaseLost(reason),
+                () = events.closed() => StepError::Abandoned,
+            }
+        };
+        let result = tokio::select! {
+            result = self.serve_worker(&mut worker, began, events) => result,
+            error = stopped => Err(error.into()),
+        };
+        worker.end().await;
+        result
+    }
+
+    /// Serves a worker until it has ended by itself.
+    async fn serve_worker(
+        &self,
+        worker: &mut Worker,
+        began: Instant,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<End, AgentError> {
         loop {
-            let deed = tokio::select! {
-                deed = worker.next(self.tpm()) => deed,
-                () = &mut deadline => return Err(StepError::TimedOut(seconds).into()),
-                reason = lease.lost() => return Err(StepError::LeaseLost(reason).into()),
-                () = events.closed() => return Err(StepError::Abandoned.into()),
-            };
-            match deed {
+            match worker.next(self.tpm()).await {
                 Ok(Deed::Compiled { started, compiling }) => {
                     let spawned = began.elapsed().saturating_sub(compiling);
                     phase(events, "start worker", spawned.max(started)).await;
@@ -343,6 +368,7 @@ impl Agent {
                 Ok(Deed::Log { level, message }) => drop(events.send(Event::Log { level, message }).await),
                 Ok(Deed::Output { name, value }) => drop(events.send(Event::Output { name, value }).await),
                 Ok(Deed::Signed { key }) => tracing::debug!(%key, "signed for a step"),
+                Err(WorkerEnd::NeverBegan(reason)) => return Err(StepError::NotBegun(reason).into()),
                 Err(WorkerEnd::Died(reason)) => return Err(StepError::WorkerDied(reason).into()),
                 Err(WorkerEnd::Outcome(outcome)) => return ended(outcome, events).await,
             }

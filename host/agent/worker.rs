@@ -41,6 +41,8 @@ pub(crate) enum WorkerEnd {
     Outcome(Outcome),
     /// The process ended without saying so.
     Died(String),
+    /// There was no process.
+    NeverBegan(String),
 }
 
 /// A worker that runs a step. Dropped, it is ended.
@@ -48,8 +50,8 @@ pub(crate) struct Worker {
     messages: mpsc::Receiver<Result<FromWorker, WireError>>,
     writer: FrameWriter,
     lifeline: FrameReader,
-    /// Held for its other end: when it is dropped, the spawner ends the worker.
-    _held: FrameWriter,
+    /// Held for its other end: when it is closed, the spawner ends the worker.
+    held: FrameWriter,
     served: Served,
     message: Option<Message>,
 }
@@ -76,7 +78,7 @@ impl Worker {
                 }
             }
         });
-        Ok(Self { messages, writer, lifeline, _held: held, served, message: None })
+        Ok(Self { messages, writer, lifeline, held, served, message: None })
     }
 
     /// Serves the worker until it does something that others should hear of, or ends.
@@ -137,6 +139,14 @@ impl Worker {
         }
     }
 
+    /// Ends the worker, and waits until its process is gone.
+    pub(crate) async fn end(self) {
+        let Self { mut lifeline, held, .. } = self;
+        // The other end of the lifeline is told; this end stays open for the answer.
+        held.finish().await;
+        let _ = tokio::time::timeout(LONGEST_FAREWELL, lifeline.receive::<Ended>()).await;
+    }
+
     /// How a worker died that has closed its connection.
     async fn died(&mut self) -> WorkerEnd {
         let ended = tokio::time::timeout(LONGEST_FAREWELL, self.lifeline.receive::<Ended>()).await;
@@ -144,7 +154,9 @@ impl Worker {
             Ok(Ok(Ended::Exited(code))) => format!("its process ended with status {code}"),
             Ok(Ok(Ended::Signalled(31))) => "its process was killed: it made a forbidden system call".to_owned(),
             Ok(Ok(Ended::Signalled(signal))) => format!("its process was killed by signal {signal}"),
-            Ok(Ok(Ended::NotStarted(reason))) => format!("its process could not be started: {reason}"),
+            Ok(Ok(Ended::NotStarted(reason))) => {
+                return WorkerEnd::NeverBegan(format!("its process could not be started: {reason}"));
+            }
             Ok(Err(_)) | Err(_) => "its process is gone".to_owned(),
         })
     }

@@ -43,6 +43,11 @@ impl AgentCommand {
                 "start the agent as root, or with the capabilities CAP_SETUID and CAP_SETGID: its spawner needs them",
             )
         })?;
+        if geteuid().is_root()
+            && let Some(folder) = section.socket.parent()
+        {
+            make_folder(folder)?;
+        }
         let socket = listen(&section.socket).map_err(|error| error.report())?;
         give_up(&user)?;
 
@@ -82,6 +87,18 @@ fn make_state(path: &Path, user: &uzers::User) -> Result<(), Report> {
         .mode(0o700)
         .create(path)
         .and_then(|()| chown(path, Some(user.uid()), Some(user.primary_group_id())))
+        .map_err(|error| Report::new("AR-C604", Fault::Environment, format!("can't make {}: {error}", path.display())))
+}
+
+/// The folder of the socket, which every user of this machine may reach.
+fn make_folder(path: &Path) -> Result<(), Report> {
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
         .map_err(|error| Report::new("AR-C604", Fault::Environment, format!("can't make {}: {error}", path.display())))
 }
 

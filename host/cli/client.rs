@@ -57,11 +57,11 @@ fn ask_agent(
             Fault::Environment,
             format!("the agent at {} can't be reached: {error}", socket.display()),
         )
-        .hint("is it running? `systemctl status attest-run-agent`, or `attest-run doctor`")
+        .hint("is `attest-run agent` running? Its log says why it is not")
     })?;
     let broken = |error: WireError| {
         Report::new("AR-C503", Fault::Environment, format!("the agent does not answer: {error}"))
-            .hint("its log says more: `journalctl -u attest-run-agent`")
+            .hint("the log of `attest-run agent` says more")
     };
     let channel = Channel::new(stream);
     let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(OwnedFd::as_fd).collect();
@@ -88,6 +88,8 @@ fn ask_here(
         .build()
         .map_err(|error| Report::new("AR-C504", Fault::Environment, error.to_string()))?;
     let uid = rustix::process::getuid().as_raw();
+    // A step is stopped in good order. Nothing else has an order to be stopped in: it is let go.
+    let stoppable = matches!(request, Request::Run { .. });
     let user = WorkerUser { uid, gid: rustix::process::getgid().as_raw() };
     runtime.block_on(async {
         let agent = Agent::start(settings, spawner).await.map_err(|error| error.report())?;
@@ -101,7 +103,12 @@ fn ask_here(
             tokio::select! {
                 biased;
                 Some(event) = told.recv() => hear(event),
-                () = &mut interrupted, if !told.is_closed() => told.close(),
+                () = &mut interrupted, if !told.is_closed() => {
+                    if !stoppable {
+                        return Err(Report::new("AR-C506", Fault::Environment, "interrupted"));
+                    }
+                    told.close();
+                }
                 end = &mut work => break end,
             }
         };

@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The admin's directory.
-const ADMIN: &str = "/etc/attest-run";
+pub(crate) const ADMIN: &str = "/etc/attest-run";
 /// The kernel's TPM resource manager.
 const DEVICE: &str = "/dev/tpmrm0";
 

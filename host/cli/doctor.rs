@@ -116,7 +116,7 @@ fn of_status(status: Status) -> Vec<Finding> {
         _ => findings.push(Finding::wrong(
             "enrolment",
             "none",
-            "get a token from the broker's admin and run `attest-run enroll --broker URL --token TOKEN`",
+            "get a token from the broker's admin and run `attest-run enroll --broker URL --token -`",
         )),
     }
     findings

@@ -1,6 +1,7 @@
 //! `enroll`: this runner and a broker get to know each other.
 
-use crate::{Global, client, output};
+use crate::output::narrate;
+use crate::{Global, client, config, output};
 use attest_evidence::exchange::RunnerState;
 use attest_evidence::report::{Fault, Report};
 use attest_wire::client::{Answer, Request};
@@ -16,7 +17,7 @@ pub(crate) struct Enroll {
     broker: String,
     /// The one-time token from the broker's admin; `-` reads it from standard input, where no other user of
     /// this machine sees it
-    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TOKEN", allow_hyphen_values = true, default_value = "-")]
     token: String,
 }
 
@@ -36,6 +37,10 @@ impl Enroll {
                 .take(4096)
                 .read_to_string(&mut token)
                 .map_err(|error| Report::new("AR-N202", Fault::Usage, format!("can't read the token: {error}")))?;
+        } else if std::path::Path::new(config::ADMIN).exists() {
+            narrate!(
+                "warning: other users of this machine can read the token on the command line. `--token -` reads it from standard input"
+            );
         }
         let request = Request::Enrol { broker: self.broker, token };
         let Answer::Enrolled { runner, state, class } = client::ask_one(global, request, Vec::new())? else {
@@ -46,7 +51,7 @@ impl Enroll {
             format!("enrolled as `{}`, {}, TPM class {}", enrolled.runner, enrolled.state.as_str(), enrolled.class)
         });
         if state == RunnerState::Pending {
-            eprintln!("nobody vouches for this TPM: the broker's admin has to `attest-broker runner approve {runner}`");
+            narrate!("nobody vouches for this TPM: the broker's admin has to `attest-broker runner approve {runner}`");
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `keys`: what this runner can sign with.
 
+use crate::output::narrate;
 use crate::{Global, client, output};
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Fault, Report};
@@ -30,7 +31,7 @@ pub(crate) enum Keys {
         #[command(flatten)]
         which: Which,
     },
-    /// Delete a key. What it signed stays signed; nothing new can be
+    /// Delete a key. What it signed stays signed; a key of the same name will be another one
     Delete {
         #[command(flatten)]
         which: Which,
@@ -62,6 +63,17 @@ struct Listed {
     public_key: String,
 }
 
+#[derive(Serialize)]
+struct PublicKey {
+    public_key: String,
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    stage: Stage,
+    name: KeyName,
+}
+
 impl Keys {
     pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         match self {
@@ -80,11 +92,16 @@ impl Keys {
                 let key = which.find(global)?;
                 show(global, vec![key]);
             }
-            Self::Public { which } => print!("{}", which.find(global)?.public_key),
+            Self::Public { which } => {
+                let key = PublicKey { public_key: which.find(global)?.public_key };
+                output::print(global, "attest-run/public-key/v1", &key, || key.public_key.clone());
+            }
             Self::Delete { which } => {
                 let request = Request::DeleteKey { stage: which.stage, name: which.name.clone() };
                 client::ask_one(global, request, Vec::new())?;
-                eprintln!("{} key `{}` is deleted", which.stage, which.name);
+                let deleted = Deleted { stage: which.stage, name: which.name };
+                narrate!("{} key `{}` is deleted", deleted.stage, deleted.name);
+                output::print(global, "attest-run/key-deleted/v1", &deleted, String::new);
             }
         }
         Ok(())

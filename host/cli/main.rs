@@ -87,11 +87,16 @@ fn main() -> ExitCode {
     if let Some(code) = helper_process() {
         return code;
     }
-    let CommandLine { global, action } = CommandLine::parse_from(with_run(std::env::args_os().collect()));
+    let arguments = with_run(std::env::args_os().collect());
+    let CommandLine { global, action } = match CommandLine::try_parse_from(&arguments) {
+        Ok(command) => command,
+        Err(error) => return unparsed(&error, &arguments),
+    };
+    let end = |result| end(&global, result);
     match action {
         Action::Run(run) => run.execute(&global),
         Action::Check(check) => end(check.execute(&global)),
-        Action::Pack(pack) => end(pack.execute()),
+        Action::Pack(pack) => end(pack.execute(&global)),
         Action::Enroll(enroll) => end(enroll.execute(&global)),
         Action::Measure(measure) => end(measure.execute(&global)),
         Action::Quote(quote) => end(quote.execute(&global)),
@@ -130,21 +135,34 @@ fn with_run(mut arguments: Vec<OsString>) -> Vec<OsString> {
 
 /// The processes that this program starts of itself: the embedded TPM, the spawner, and one for each derived key.
 fn helper_process() -> Option<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
-    let served = match arguments.next().as_deref() {
+    let mut arguments = std::env::args_os().skip(1);
+    let served = match arguments.next()?.to_str() {
         Some("__tpm") => attest_tpm::serve_embedded(&PathBuf::from(arguments.next()?)),
         Some("__derive") => attest_agent::serve_derivation(),
-        Some("__spawner") => attest_agent::serve_spawner(&arguments.collect::<Vec<_>>()),
+        Some("__spawner") => {
+            let arguments: Option<Vec<String>> = arguments.map(|argument| argument.into_string().ok()).collect();
+            attest_agent::serve_spawner(&arguments?)
+        }
         _ => return None,
     };
     Some(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn end(result: Result<(), Report>) -> ExitCode {
+/// Help, or what is wrong with the command line. What a step ends with is the step's own: `run` has another status.
+fn unparsed(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let _ = error.print();
+    match error.exit_code() {
+        0 => ExitCode::SUCCESS,
+        _ if arguments.iter().any(|argument| argument == "run") => ExitCode::from(125),
+        _ => ExitCode::from(2),
+    }
+}
+
+fn end(global: &Global, result: Result<(), Report>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(report) => {
-            eprint!("{report}");
+            output::complain(global, &report);
             ExitCode::from(report.fault.exit_status())
         }
     }

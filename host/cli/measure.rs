@@ -1,6 +1,6 @@
 //! `measure`: the statement about this build environment.
 
-use crate::{Global, client};
+use crate::{Global, client, output};
 use attest_evidence::report::Report;
 use attest_wire::client::{Answer, Request};
 use clap::Args;
@@ -12,7 +12,7 @@ pub(crate) struct Measure;
 impl Measure {
     pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         match client::ask_one(global, Request::Measure, Vec::new())? {
-            Answer::Statement(statement) => println!("{statement}"),
+            Answer::Statement(statement) => output::print_text(&statement),
             _ => return Err(client::unexpected()),
         }
         Ok(())

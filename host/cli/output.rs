@@ -1,26 +1,39 @@
 //! What is printed: data on standard output, narration on standard error.
 
 use crate::Global;
-use attest_evidence::report::Report;
+use attest_evidence::report::{Document, Report};
 use clap::Args;
 use serde::Serialize;
+use std::io::Write as _;
 
-/// Prints data: as JSON with its schema, or as text.
+/// Writes a line for people to standard error. When nobody reads it any more, the work goes on.
+macro_rules! narrate {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+pub(crate) use narrate;
+
+/// Prints data: as JSON with its schema, or as text. Whoever has stopped reading wants no more.
 pub(crate) fn print(global: &Global, schema: &'static str, data: &impl Serialize, text: impl FnOnce() -> String) {
+    print_text(&if global.json { Document { schema, data }.to_line() } else { text() });
+}
+
+/// Prints text, with a line's end behind it.
+pub(crate) fn print_text(text: &str) {
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let _ = write!(std::io::stdout().lock(), "{text}{end}");
+}
+
+/// Says what went wrong: to people, and with `--json` to programs.
+pub(crate) fn complain(global: &Global, report: &Report) {
     #[derive(Serialize)]
-    struct Document<'a, T> {
-        schema: &'static str,
-        #[serde(flatten)]
-        data: &'a T,
+    struct Failure<'a> {
+        error: &'a Report,
     }
+    narrate!("{}", report.to_string().trim_end());
     if global.json {
-        match serde_json::to_string(&Document { schema, data }) {
-            Ok(json) => println!("{json}"),
-            Err(error) => eprintln!("{error}"),
-        }
-    } else {
-        let text = text();
-        print!("{text}{}", if text.is_empty() || text.ends_with('\n') { "" } else { "\n" });
+        print_text(&Document { schema: "attest-run/error/v1", data: &Failure { error: report } }.to_line());
     }
 }
 

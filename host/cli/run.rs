@@ -1,5 +1,6 @@
 //! `run`: a step with what it declares and is granted.
 
+use crate::output::narrate;
 use crate::{Global, client, output};
 use attest_evidence::name::{AuditId, DirectoryName, LeaseId, Stage};
 use attest_evidence::report::{Escaped, Fault, Report};
@@ -75,16 +76,15 @@ impl Run {
         match result {
             Ok(End::Done) => outcome.outcome = "succeeded",
             Ok(End::StepFailed { code, message }) => {
-                eprintln!("step failed: {}", Escaped(&message));
+                narrate!("step failed: {}", Escaped(&message));
                 outcome.outcome = "failed";
                 outcome.exit_code = code;
             }
-            Ok(End::Failed { report, .. }) | Err(report) => {
-                eprint!("{report}");
-                outcome.outcome = "refused";
-                outcome.exit_code = exit_code(report.fault);
-                outcome.error = Some(report);
+            Ok(End::Failed { report, audit }) => {
+                outcome.fail(report);
+                outcome.audit = audit.or(outcome.audit);
             }
+            Err(report) => outcome.fail(report),
         }
         let outputs = &outcome.outputs;
         output::print(global, "attest-run/run/v1", &outcome, || {
@@ -108,14 +108,22 @@ impl Run {
     }
 }
 
-/// 0–123 are the step's own.
-const fn exit_code(fault: Fault) -> u8 {
+impl Outcome {
+    fn fail(&mut self, report: Report) {
+        narrate!("{}", report.to_string().trim_end());
+        (self.outcome, self.exit_code) = ending(report.fault);
+        self.error = Some(report);
+    }
+}
+
+/// What a failure is called, and its exit status: 0–123 are the step's own.
+const fn ending(fault: Fault) -> (&'static str, u8) {
     match fault {
-        Fault::TimedOut => 124,
-        Fault::Refused | Fault::Identity => 126,
-        Fault::NotAComponent => 127,
-        Fault::Trapped => 134,
-        Fault::Usage | Fault::Environment | Fault::Unreachable | Fault::Bug => 125,
+        Fault::TimedOut => ("timed-out", 124),
+        Fault::Refused | Fault::Identity => ("refused", 126),
+        Fault::NotAComponent => ("not-a-component", 127),
+        Fault::Trapped => ("trapped", 134),
+        Fault::Usage | Fault::Environment | Fault::Unreachable | Fault::Bug => ("host-failed", 125),
     }
 }
 
@@ -157,7 +165,7 @@ impl Seen {
         match event {
             Event::Granted { lease, audit, seconds, handles } => {
                 if !handles.is_empty() {
-                    eprintln!("granted: {}, for {seconds} s at most ({lease}, {audit})", handles.join("; "));
+                    narrate!("granted: {}, for {seconds} s at most ({lease}, {audit})", handles.join("; "));
                 }
                 self.outcome.lease = Some(lease);
                 self.outcome.audit = Some(audit);
@@ -170,7 +178,7 @@ impl Seen {
                     Level::Error => "error: ",
                 };
                 for line in message.lines() {
-                    eprintln!("{mark}{}", Escaped(line));
+                    narrate!("{mark}{}", Escaped(line));
                 }
             }
             Event::Output { name, value } => drop(self.outcome.outputs.insert(name.to_string(), value)),
@@ -187,14 +195,14 @@ impl Seen {
     }
 
     fn print_timings(&self, total: std::time::Duration) {
-        let line = |name: &str, micros: u64| eprintln!("  {name:18} {:>9.3} ms", micros as f64 / 1000.0);
-        eprintln!("timings");
+        let line = |name: &str, micros: u64| narrate!("  {name:18} {:>9.3} ms", micros as f64 / 1000.0);
+        narrate!("timings");
         for (name, micros) in &self.phases {
             line(name, *micros);
         }
         line("whole command", u64::try_from(total.as_micros()).unwrap_or(u64::MAX));
         for (name, count) in &self.counts {
-            eprintln!("  {name:18} {count:>9}");
+            narrate!("  {name:18} {count:>9}");
         }
     }
 }

@@ -1,11 +1,13 @@
 //! `sign`: a file, by hand.
 
-use crate::{Global, client};
+use crate::output::narrate;
+use crate::{Global, client, output};
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Fault, Report};
 use attest_wire::client::{Answer, Request};
 use clap::Args;
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// Sign a file with a key of this runner. The host hashes it; the signature is raw.
@@ -24,6 +26,12 @@ pub(crate) struct Sign {
     file: PathBuf,
 }
 
+#[derive(Serialize)]
+struct Signed {
+    /// The file that holds it.
+    signature: String,
+}
+
 impl Sign {
     pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         let file = std::fs::File::open(&self.file).map_err(|error| {
@@ -33,15 +41,17 @@ impl Sign {
         let Answer::Signature(signature) = client::ask_one(global, request, vec![file.into()])? else {
             return Err(client::unexpected());
         };
-        let output = self.output.unwrap_or_else(|| {
+        let path = self.output.unwrap_or_else(|| {
             let mut name = self.file.clone().into_os_string();
             name.push(".sig");
             PathBuf::from(name)
         });
-        std::fs::write(&output, signature).map_err(|error| {
-            Report::new("AR-C505", Fault::Environment, format!("can't write {}: {error}", output.display()))
+        std::fs::write(&path, signature).map_err(|error| {
+            Report::new("AR-C505", Fault::Environment, format!("can't write {}: {error}", path.display()))
         })?;
-        eprintln!("wrote {}", output.display());
+        narrate!("wrote {}", path.display());
+        let signed = Signed { signature: path.to_string_lossy().into_owned() };
+        output::print(global, "attest-run/signed/v1", &signed, String::new);
         Ok(())
     }
 }

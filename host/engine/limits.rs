@@ -4,7 +4,8 @@ use wasmtime::{ResourceLimiter, Result};
 
 /// Most instances and memories within one component: a language runtime has a handful.
 const MOST_INSTANCES: usize = 256;
-/// Most tables, and elements of one: tables hold functions, and a program with a million of them is none.
+/// Most tables, and elements of all of them: tables hold functions, and a program with a million of them is none.
+/// An element takes 8 to 16 bytes beside the linear memory.
 const MOST_TABLES: usize = 256;
 const MOST_ELEMENTS: usize = 1 << 20;
 /// Stack for WebAssembly: recursion some ten thousand calls deep.
@@ -24,13 +25,14 @@ pub struct Limits {
 pub(crate) struct Consumption {
     limits: Limits,
     memory: u64,
+    elements: usize,
     output: u64,
     exceeded: Option<String>,
 }
 
 impl Consumption {
     pub(crate) const fn new(limits: Limits) -> Self {
-        Self { limits, memory: 0, output: 0, exceeded: None }
+        Self { limits, memory: 0, elements: 0, output: 0, exceeded: None }
     }
 
     /// Counts output; an error stops the step.
@@ -63,11 +65,13 @@ impl ResourceLimiter for Consumption {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        if desired > MOST_ELEMENTS {
-            self.exceeded = Some(format!("{MOST_ELEMENTS} elements of a table"));
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let total = self.elements.saturating_add(desired.saturating_sub(current));
+        if total > MOST_ELEMENTS {
+            self.exceeded = Some(format!("{MOST_ELEMENTS} elements of tables"));
             return Ok(false);
         }
+        self.elements = total;
         Ok(true)
     }
 

@@ -115,11 +115,17 @@ impl Compiled {
         };
         match world.call_run(&mut store, arguments).await {
             Ok(Ok(())) => Ok(Outcome::Succeeded),
+            Ok(Err(error)) if error.message.len() > LONGEST_ERROR => {
+                Ok(Outcome::OverLimit(format!("{} KiB of an error's message", LONGEST_ERROR >> 10)))
+            }
             Ok(Err(error)) => Ok(Outcome::Failed { code: error.code.clamp(1, 123), message: error.message }),
             Err(error) => Ok(ended(&store, &error)),
         }
     }
 }
+
+/// The longest message with which a step may fail: one for people, and sent as one.
+const LONGEST_ERROR: usize = 64 * 1024;
 
 fn ended(store: &Store<State>, error: &wasmtime::Error) -> Outcome {
     if error.downcast_ref::<HostStopped>().is_some() {

@@ -60,6 +60,11 @@ impl FrameWriter {
         let frame = encode(message, 0)?;
         self.0.write_all(&frame).await.map_err(gone)
     }
+
+    /// Closes this direction: the other side reads an end.
+    pub async fn finish(mut self) {
+        let _ = self.0.shutdown().await;
+    }
 }
 
 fn gone(error: io::Error) -> WireError {

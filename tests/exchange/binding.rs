@@ -29,6 +29,8 @@ fn full(rig: &Rig) -> Request {
     }
 }
 
+type Change = fn(&mut Request);
+
 #[tokio::test]
 async fn b01_every_field_changed_after_the_quote_is_a_binding_mismatch() {
     let broker = Broker::start();
@@ -37,7 +39,7 @@ async fn b01_every_field_changed_after_the_quote_is_a_binding_mismatch() {
     let request = full(&rig);
     rig.send(rig.exchange(&request).await).await.unwrap();
 
-    let changes: [(&str, fn(&mut Request)); 18] = [
+    let changes: [(&str, Change); 18] = [
         ("isolation", |request| request.isolation = Isolation::Agent),
         ("session", |request| request.session = Some(JobSessionId::from_bytes([1; 16]))),
         ("step name", |request| request.step.name = "other".parse().unwrap()),

@@ -2,6 +2,7 @@
 
 use crate::support::{Broker, Rig, refusal};
 use attest_evidence::exchange::{Challenge, Nonce};
+use attest_evidence::tpm::TpmName;
 use std::collections::HashSet;
 
 #[tokio::test]
@@ -68,4 +69,44 @@ async fn q02_nonces_are_long_random_and_the_broker_s_own() {
         let quote = rig.quote(&spoiled, &bound).await;
         assert_eq!(refusal(rig.send(crate::support::assemble(&bound, &quote)).await), "AR-X102");
     }
+}
+
+#[tokio::test]
+async fn refusals_of_anybody_do_not_fill_the_disk() {
+    let broker = Broker::start();
+    let rig = Rig::enrolled(&broker, "r").await;
+    let before = broker.audit().await.len();
+    // In the name of nobody: told, and not written down.
+    for _ in 0..5 {
+        let challenge = rig.client.challenge(&TpmName::of(b"nobody")).await.unwrap();
+        let bound = attest_evidence::exchange::write_bound(&challenge, &rig.request()).unwrap();
+        let quote = rig.quote(&challenge, &bound).await;
+        assert_eq!(refusal(rig.send(crate::support::assemble(&bound, &quote)).await), "AR-X105");
+    }
+    assert_eq!(broker.audit().await.len(), before);
+    // In the name of a runner, by somebody without its TPM: so many a minute, and little of what they claim.
+    let mut request = rig.request();
+    request.arguments = vec!["x".repeat(20_000)];
+    for _ in 0..100 {
+        let challenge = rig.challenge().await;
+        let bound = attest_evidence::exchange::write_bound(&challenge, &request).unwrap();
+        let mut quote = rig.quote(&challenge, &bound).await;
+        quote.signature[20] ^= 1;
+        assert_eq!(refusal(rig.send(crate::support::assemble(&bound, &quote)).await), "AR-E205");
+    }
+    let audit = broker.audit().await;
+    let refused: Vec<_> = audit.iter().filter(|(kind, _)| kind == "refused").collect();
+    assert!((60..=61).contains(&refused.len()), "{}", refused.len());
+    assert!(refused.iter().all(|(_, body)| body.to_string().len() < 1000), "{:?}", refused[0]);
+    assert_eq!(refused[0].1["claimed"]["step"]["name"], "hello");
+    // The control: what a verified quote vouches for is written down whole, and always.
+    request.step.stage = attest_evidence::name::Stage::Prod;
+    request.secrets = vec![attest_evidence::exchange::SecretRequest {
+        name: "x".parse().unwrap(),
+        usage: attest_evidence::exchange::SecretUse::Reveal,
+        why: "for the test".to_owned(),
+    }];
+    assert_eq!(refusal(rig.send(rig.exchange(&request).await).await), "AR-P402");
+    let (_, body) = broker.audit().await.pop().unwrap();
+    assert_eq!(body["asked"]["arguments"][0].as_str().unwrap().len(), 20_000);
 }

@@ -1,7 +1,8 @@
 //! A03: a secret is where it must be, and nowhere else.
 
-use crate::support::{Broker, Runner};
+use crate::support::{Broker, Runner, run};
 use std::path::Path;
+use std::process::Command;
 
 /// Recognizable, and found in nothing by chance.
 const CANARY: &str = "cAnArY-8f0b2f6e-5a0d-4c35-9d4e-secret-value";
@@ -29,8 +30,27 @@ fn a03_a_canary_is_in_no_log_database_argument_or_environment() {
     let runner = Runner::enrolled(&broker, "builder");
     runner.as_user(0, &["keys", "create", "release"]).ok();
     runner.hostile(&["secret", "release/npm-token"]).ok();
-    // A step that traps with the secret in its hands, and one that is stopped.
     runner.hostile(&["secret-to-file", "release/npm-token"]).ok();
+    // A step that traps with the secret in its hands.
+    runner.hostile(&["secret-and-trap", "release/npm-token"]).refused(134, "AR-W301");
+    // And one that is looked at while it holds it, made to dump core if it may, and stopped.
+    std::thread::scope(|scope| {
+        let step = scope.spawn(|| runner.hostile(&["secret-and-wait", "release/npm-token"]));
+        let started = runner.work().join("inner/started");
+        while !started.exists() {
+            assert!(!step.is_finished(), "{:?}", step.join());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let workers = runner.workers();
+        assert_eq!(workers.len(), 1);
+        look_at_processes();
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", workers[0])).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+        run(Command::new("kill").args(["-QUIT", &workers[0].to_string()])).ok();
+        let out = step.join().unwrap().refused(134, "AR-W304");
+        assert!(out.stderr.contains("killed by signal 3"), "{}", out.stderr);
+    });
 
     let mut found = Vec::new();
     files_with(broker.state().parent().unwrap(), CANARY, &mut found);
@@ -44,7 +64,11 @@ fn a03_a_canary_is_in_no_log_database_argument_or_environment() {
     // The control: the search finds it where the step was told to put it.
     files_with(&runner.work(), CANARY, &mut found);
     assert_eq!(found.len(), 1, "{found:?}");
+    look_at_processes();
+}
 
+/// No process but this one, which knows it, has the secret in its arguments or its environment.
+fn look_at_processes() {
     for process in std::fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
         let name = process.file_name().into_string().unwrap();
         if name.parse::<u32>() == Ok(std::process::id()) || name.parse::<u32>().is_err() {

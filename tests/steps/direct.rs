@@ -74,3 +74,45 @@ fn keys_sign_and_openssl_agrees() {
     direct(home.path(), &["keys", "delete", "p256"]).ok();
     direct(home.path(), &["sign", "--key", "p256", file.to_str().unwrap()]).refused(1, "AR-K101");
 }
+
+#[test]
+fn a_deleted_key_does_not_come_back() {
+    let home = crate::support::directory();
+    let make = || {
+        direct(home.path(), &["keys", "create", "k", "--algorithm", "ed25519"]).ok();
+        direct(home.path(), &["keys", "public", "k"]).ok().stdout
+    };
+    let one = make();
+    direct(home.path(), &["keys", "delete", "k"]).ok();
+    direct(home.path(), &["keys", "public", "k"]).refused(1, "AR-K101");
+    direct(home.path(), &["keys", "delete", "k"]).refused(1, "AR-K101");
+    assert!(!direct(home.path(), &["keys", "list"]).ok().stdout.contains('k'));
+    assert_ne!(one, make());
+}
+
+#[test]
+fn a_reader_who_leaves_breaks_nothing() {
+    let home = crate::support::directory();
+    let hello = crate::support::step("hello").join("hello.wasm");
+    let program = crate::support::programs().join("attest-run");
+    for arguments in [format!("{}", hello.display()), "keys list".to_owned(), "version --json".to_owned()] {
+        let script = format!("{} {arguments} 2>&1 | true; exit ${{PIPESTATUS[0]}}", program.display());
+        let mut command = Command::new("bash");
+        run(command.args(["-c", &script]).env_clear().env("HOME", home.path()).env("PATH", "/usr/bin:/bin")).ok();
+    }
+}
+
+#[test]
+fn the_command_line_answers_in_statuses_and_json() {
+    let home = crate::support::directory();
+    // A status below 124 is a step's own, so that wrong usage of `run` has another.
+    assert_eq!(direct(home.path(), &["--dir", "nonsense", "x.wasm"]).status, 125);
+    assert_eq!(direct(home.path(), &["keys", "create"]).status, 2);
+    assert_eq!(direct(home.path(), &["run", "--help"]).status, 0);
+    let out = direct(home.path(), &["--json", "keys", "public", "none"]).refused(1, "AR-K101");
+    let error: serde_json::Value = serde_json::from_str(&out.stdout).unwrap();
+    assert_eq!((&error["schema"], &error["error"]["code"]), (&"attest-run/error/v1".into(), &"AR-K101".into()));
+    let out = direct(home.path(), &["--json", "none.wasm"]).refused(125, "AR-S002");
+    let run: serde_json::Value = serde_json::from_str(&out.stdout).unwrap();
+    assert_eq!((&run["outcome"], &run["exit_code"]), (&"host-failed".into(), &125.into()));
+}

@@ -40,6 +40,9 @@ fn g08_limits_stop_the_step_with_a_clear_error_and_the_agent_stays_up() {
     assert!(out.stderr.contains("trapped"), "{}", out.stderr);
     limited(&runner, "", &["table", "100"]).ok();
 
+    let out = limited(&runner, "", &["long-error"]).refused(134, "AR-W302");
+    assert!(out.stderr.contains("64 KiB of an error's message"), "{}", out.stderr);
+
     let out = limited(&runner, "", &["panic"]).refused(134, "AR-W301");
     assert!(out.stderr.contains("as asked"), "{}", out.stderr);
 

@@ -149,6 +149,12 @@ fn g09_an_intruder_reaches_nothing() {
     assert!(agent.contains(KILLED), "{agent}");
     assert!(prison.attempt("seccomp landlock", "signal", &runner.agent_pid().to_string()).contains(NOT_PERMITTED));
 
+    prison.holds("own", &std::process::id().to_string(), KILLED, "seccomp");
+
+    // Whatever whoever started it had open: the intruder closes nothing by itself, and finds nothing.
+    let out = prison.attempt("seccomp", "descriptor", "100");
+    assert!(out.contains("Bad file descriptor"), "{out}");
+
     // Becoming somebody else.
     prison.holds("files-of", &Users::AGENT.to_string(), KILLED, "seccomp identity");
     assert!(prison.attempt("seccomp", "files-of", &Users::AGENT.to_string()).contains(NOT_PERMITTED));

@@ -5,7 +5,7 @@ use super::programs::programs;
 use attest_evidence::exchange::EnrolmentToken;
 use sqlx::Row as _;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,6 +33,7 @@ impl Broker {
         let directory = super::directory();
         let state = directory.path().join("broker");
         std::fs::create_dir(&state).unwrap();
+        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
         chown(&state, Some(BROKER_UID), Some(BROKER_UID)).unwrap();
         let options = options.iter().map(ToString::to_string).collect();
         let mut broker = Self { state, child: None, port: 0, options, _directory: directory };

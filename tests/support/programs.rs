@@ -36,6 +36,7 @@ pub(crate) fn step(name: &str) -> PathBuf {
 }
 
 /// Statics are never dropped; a child that outlives us by a moment cleans up.
+#[expect(clippy::zombie_processes, reason = "it ends after this process, and init waits for it")]
 fn remove_at_exit(folder: &Path) {
     let script = r#"while kill -0 "$1" 2>/dev/null; do sleep 0.2; done; rm -rf "$2""#;
     std::process::Command::new("sh")

@@ -1,9 +1,10 @@
 //! Every operation, on every transport, with and without protected sessions.
 
 use crate::support::{Swtpm, directory, embedded};
+use attest_evidence::report::Explain as _;
 use attest_evidence::tpm::{Attest, Attested, PcrSelection, Public, TpmName, make_credential};
 use attest_evidence::{SecretBytes, Sha256Digest};
-use attest_tpm::{Device, SessionProtection, TpmError, Transport};
+use attest_tpm::{Device, SessionProtection, Tpm, TpmError, Transport};
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 
 /// PCRs 0 to 9 and 14.
@@ -125,6 +126,8 @@ fn a_lockout_is_named() {
         run(Command::new(arguments[0]).args(&arguments[1..]).env("TPM2TOOLS_TCTI", &tcti).current_dir(folder.path()))
     };
     tool(&["tpm2_dictionarylockout", "--setup-parameters", "--max-tries=3", "--recovery-time=1000"]).ok();
+    tool(&["tpm2_nvdefine", "0x1500016", "-s", "8", "-a", "authread|authwrite"]).ok();
+    tool(&["tpm2_nvwrite", "0x1500016", "-i", "/proc/version", "-C", "0x1500016", "-P", ""]);
     tool(&["tpm2_createprimary", "-c", "primary.ctx", "-p", "secret"]).ok();
     tool(&["tpm2_flushcontext", "-t"]);
     for _ in 0..4 {
@@ -135,7 +138,36 @@ fn a_lockout_is_named() {
     let mut tpm = Device::open(&swtpm.transport(), SessionProtection::Private).unwrap();
     tpm.use_attestation_key(&key.credentials).unwrap();
     tpm.quote(selection(), &Sha256Digest::of(b"")).unwrap();
+    // What counts for it, somebody's NV index here, is refused by its name.
+    let refused = tpm.read_nv(0x0150_0016).unwrap_err();
+    assert_eq!(refused, TpmError::LockedOut);
+    assert_eq!(refused.report().code.to_string(), "AR-T105");
     drop(tpm);
     let out = tool(&["tpm2_create", "-C", "primary.ctx", "-P", "secret", "-u", "k.pub", "-r", "k.priv"]);
     assert!(out.stderr.contains("0x921"), "the control: the TPM is locked out\n{}", out.stderr);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_made_anew() {
+    let directory = directory();
+    let tpm = Tpm::open(embedded(directory.path())).await.unwrap();
+    let key = tpm.run(|device| device.create_attestation_key()).await.unwrap();
+    tpm.run(move |device| device.use_attestation_key(&key.credentials)).await.unwrap();
+    let quote = || tpm.run(|device| device.quote(selection(), &Sha256Digest::of(b"nonce")));
+    quote().await.unwrap();
+    // A borrower that may have left an answer unread.
+    let broken = tpm.run(|device| device.lend(|_| None::<()>)).await.unwrap_err();
+    assert!(matches!(broken, TpmError::Broken { .. }), "{broken:?}");
+    quote().await.unwrap();
+    // The helper process dies.
+    let children = std::fs::read_dir("/proc/self/task").unwrap().flat_map(|task| {
+        let text = std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
+        text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    });
+    let line = |pid: &String| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let helper = children.into_iter().find(|pid| line(pid).contains(directory.path().to_str().unwrap())).unwrap();
+    crate::support::run(std::process::Command::new("kill").args(["-KILL", &helper])).ok();
+    let broken = quote().await.unwrap_err();
+    assert!(matches!(broken, TpmError::Broken { .. }), "{broken:?}");
+    quote().await.unwrap();
 }

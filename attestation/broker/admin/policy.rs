@@ -1,7 +1,7 @@
 //! `policy`: checked before it counts.
 
-use super::Global;
 use super::state::{State, admin_entry};
+use super::{Global, print_text};
 use crate::policy::{LONGEST_POLICY, Policy as Compiled};
 use crate::store::{ApplyPolicy, Store};
 use attest_evidence::Sha256Digest;
@@ -33,23 +33,23 @@ impl Policy {
         match self {
             Self::Check { file } => {
                 let policy = Compiled::compile(0, &read(&file)?).map_err(|error| at(&file, error.report()))?;
-                eprintln!("{} is a policy of {} rules", file.display(), policy.rules());
+                narrate!("{} is a policy of {} rules", file.display(), policy.rules());
             }
             Self::Apply { file } => {
                 let text = read(&file)?;
                 Compiled::compile(0, &text).map_err(|error| at(&file, error.report()))?;
                 let store = State::of(global)?.store().await?;
                 let version = apply(&store, &text, &file.display().to_string()).await?;
-                eprintln!("version {version} is in force");
+                narrate!("version {version} is in force");
             }
-            Self::Schema => print!("{}", crate::policy::SCHEMA),
+            Self::Schema => print_text(crate::policy::SCHEMA),
             Self::Show => {
                 let store = State::of(global)?.store().await?;
                 let version = store.policy_version().await.map_err(|error| error.report())?;
                 if let Some(row) = store.policy(version).await.map_err(|error| error.report())? {
-                    print!("{}", row.text);
+                    print_text(&row.text);
                 }
-                eprintln!("version {version}");
+                narrate!("version {version}");
             }
         }
         Ok(())

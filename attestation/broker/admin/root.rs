@@ -55,8 +55,8 @@ impl Root {
         let add = AddRoot { class: role.class, certificate, audit };
         State::of(global)?.store().await?.commit(add).await.map_err(|error| error.report())?;
         match role.class {
-            Some(class) => eprintln!("`{subject}` vouches for TPMs of class {class}"),
-            None => eprintln!("`{subject}` is known as an intermediate"),
+            Some(class) => narrate!("`{subject}` vouches for TPMs of class {class}"),
+            None => narrate!("`{subject}` is known as an intermediate"),
         }
         Ok(())
     }

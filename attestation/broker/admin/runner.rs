@@ -2,10 +2,11 @@
 
 use super::state::{State, admin_entry};
 use super::{Global, print};
+use crate::audit::{Entry, Kind};
 use crate::broker::Settings;
 use crate::store::{AddToken, RunnerRow, SetRunnerState, TokenRow};
 use attest_evidence::exchange::{EnrolmentToken, Isolation, RunnerState};
-use attest_evidence::name::RunnerName;
+use attest_evidence::name::{LeaseId, RunnerName};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
 use attest_evidence::{SecretBytes, Sha256Digest};
@@ -105,7 +106,9 @@ async fn token(
     let token = text.expose(|text| String::from_utf8_lossy(text).into_owned());
     let token = Token { runner: &runner, isolation, token };
     print(global, "attest-run/enrolment-token/v1", &token, || token.token.clone());
-    eprintln!("on `{runner}`, within {hours} h: `attest-run enroll --broker URL --token TOKEN`");
+    narrate!(
+        "on `{runner}`, within {hours} h: `attest-run enroll --broker URL --token -`, which reads the token from standard input"
+    );
     Ok(())
 }
 
@@ -166,8 +169,14 @@ async fn list(global: &Global, state: &State, wanted: impl Fn(&RunnerRow) -> boo
 
 async fn set_state(state: &State, runner: RunnerName, new: RunnerState) -> Result<(), Report> {
     let audit = admin_entry("runner state", &(&runner, new))?;
-    let change = SetRunnerState { runner: runner.clone(), state: new, audit };
-    state.store().await?.commit(change).await.map_err(|error| error.report())?;
-    eprintln!("`{runner}` is {}", new.as_str());
+    let revoked = |lease: &LeaseId, now| {
+        Entry::new(now, Kind::LeaseEnded, &serde_json::json!({ "lease": lease, "how": "revoked" }))
+    };
+    let change = SetRunnerState { runner: runner.clone(), state: new, now: SystemClock.now(), audit, revoked };
+    let ended = state.store().await?.commit(change).await.map_err(|error| error.report())?;
+    narrate!("`{runner}` is {}", new.as_str());
+    for lease in ended {
+        narrate!("lease {lease} is revoked");
+    }
     Ok(())
 }

@@ -76,7 +76,7 @@ impl Secret {
                 let audit = admin_entry("secret delete", &(stage, &name))?;
                 let delete = DeleteSecret { stage, name: name.clone(), audit };
                 state.store().await?.commit(delete).await.map_err(|error| error.report())?;
-                eprintln!("{stage} secret `{name}` is deleted");
+                narrate!("{stage} secret `{name}` is deleted");
                 Ok(())
             }
         }
@@ -99,7 +99,7 @@ async fn set(state: &State, name: SecretName, stage: Stage, file: Option<PathBuf
         audit,
     };
     let version = broker.store().commit(set).await.map_err(|error| error.report())?;
-    eprintln!("{stage} secret `{name}` is set, version {version}");
+    narrate!("{stage} secret `{name}` is set, version {version}");
     Ok(())
 }
 

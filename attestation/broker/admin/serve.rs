@@ -22,7 +22,8 @@ pub(super) struct Serve {
     #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1", "::1"])]
     names: Vec<String>,
     /// Seconds after which a lease ends whatever the step says
-    #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().lease_seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().lease_seconds,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
     lease_seconds: u64,
     /// Seconds between heartbeats of a lease; two missed ones end it
     #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().heartbeat_seconds,
@@ -108,7 +109,7 @@ pub(super) async fn init(global: &Global) -> Result<(), Report> {
     print(global, "attest-run/broker-init/v1", &made, || {
         format!("{} made in {}", made.broker, made.database.display())
     });
-    eprintln!(
+    narrate!(
         "next: `attest-broker runner token NAME --isolation agent`, `attest-broker policy apply FILE`, `attest-broker serve`"
     );
     Ok(())

@@ -55,6 +55,7 @@ impl State {
             .mode(0o700)
             .create(&self.directory)
             .map_err(|error| cannot(&self.directory, error))?;
+        self.check_private()?;
         if !self.root_key.exists() {
             let text = RootKey::generate().map_err(|error| error.report())?.to_text();
             let mut file = fs::File::options()
@@ -81,7 +82,23 @@ impl State {
             return Err(Report::new("AR-B003", Fault::Environment, what)
                 .hint("`attest-broker init` makes one; `--state DIR` chooses another directory"));
         }
+        self.check_private()?;
         Store::open(&self.database(), false).await.map_err(|error| error.report())
+    }
+
+    /// Others must not look into the directory: root key and database lie there.
+    fn check_private(&self) -> Result<(), Report> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let metadata = fs::metadata(&self.directory).map_err(|error| {
+            Report::new("AR-B002", Fault::Environment, format!("can't look at {}: {error}", self.directory.display()))
+        })?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 == 0 {
+            return Ok(());
+        }
+        let what = format!("{} may be read by others: its mode is {mode:o}", self.directory.display());
+        Err(Report::new("AR-B011", Fault::Environment, what)
+            .hint(format!("chmod 700 {}; with systemd: StateDirectoryMode=0700", self.directory.display())))
     }
 
     pub(super) async fn broker(&self, settings: Settings) -> Result<Broker, Report> {

@@ -13,7 +13,7 @@
 
 use super::Refusal;
 use crate::broker::Broker;
-use attest_evidence::exchange::LONGEST_EXCHANGE;
+use attest_evidence::exchange::{LONGEST_BOUND, LONGEST_EXCHANGE};
 use attest_evidence::report::{Fault, Report};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
@@ -26,6 +26,10 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Longest body of an exchange: `bound` and a quote. Logs, which [`LONGEST_EXCHANGE`] has room for, are refused as
+/// long as nothing appraises them; nobody gets megabytes of memory for them.
+const LONGEST_BODY: usize = LONGEST_BOUND as usize + 16 * 1024;
+const _: () = assert!(LONGEST_BODY <= LONGEST_EXCHANGE);
 /// Longest body of a small request: an enrolment with an EK certificate is under 16 KiB.
 const SMALL_BODY: usize = 64 * 1024;
 /// The longest a request may take, its body included: slow bodies hold nothing for longer.
@@ -33,7 +37,7 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 
 pub(super) fn routes(broker: Arc<Broker>) -> Router {
     Router::new()
-        .route("/v1/exchange", post(exchange).layer(DefaultBodyLimit::max(LONGEST_EXCHANGE)))
+        .route("/v1/exchange", post(exchange).layer(DefaultBodyLimit::max(LONGEST_BODY)))
         .route("/v1/challenge", post(challenge))
         .route("/v1/lease", post(lease))
         .route("/v1/enrolment", post(begin_enrolment))

@@ -32,15 +32,16 @@ pub struct LeaseRow {
     pub sealed_key: Vec<u8>,
 }
 
-/// Inserts a lease within the transaction of its grant.
-pub(crate) async fn insert(connection: &mut SqliteConnection, lease: &LeaseRow) -> Result<(), StoreError> {
+/// Inserts a lease of the runner in row `runner` within the transaction of its grant.
+pub(crate) async fn insert(connection: &mut SqliteConnection, lease: &LeaseRow, runner: i64) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO leases (id, audit, runner, stage, step, component, issued, expires, heartbeat, last_seen,
-                             counter, sealed_key, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 'active')",
+        "INSERT INTO leases (id, audit, runner_id, runner, stage, step, component, issued, expires, heartbeat,
+                             last_seen, counter, sealed_key, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 'active')",
     )
     .bind(lease.id.as_str())
     .bind(lease.audit.as_str())
+    .bind(runner)
     .bind(lease.runner.as_str())
     .bind(lease.stage.as_str())
     .bind(lease.step.as_str())
@@ -91,7 +92,8 @@ impl Transaction for UpdateLease {
         let state = if ends { self.signal.as_str() } else { "active" };
         let changed = sqlx::query(
             "UPDATE leases SET counter = ?1, last_seen = ?2, state = ?3, ended = CASE WHEN ?4 THEN ?2 END
-             WHERE id = ?5 AND state = 'active' AND expires > ?2 AND last_seen + 2 * heartbeat >= ?2 AND counter < ?1",
+             WHERE id = ?5 AND state = 'active' AND expires > ?2 AND last_seen + 2 * heartbeat >= ?2 AND counter < ?1
+               AND (SELECT runners.state FROM runners WHERE runners.id = runner_id) = 'approved'",
         )
         .bind(counter)
         .bind(now)
@@ -119,13 +121,48 @@ impl Transaction for UpdateLease {
     }
 }
 
+/// Makes the entry that records a lease's end.
+pub type EndEntry = fn(&LeaseId, UnixSeconds) -> Result<Entry, StoreError>;
+
+/// Ends the active leases of the runner in row `runner`, within the transaction that takes its approval away.
+pub(super) async fn revoke_of_runner(
+    connection: &mut SqliteConnection,
+    runner: i64,
+    now: UnixSeconds,
+    entry: EndEntry,
+) -> Result<Vec<LeaseId>, StoreError> {
+    let rows = sqlx::query(
+        "UPDATE leases SET state = 'revoked', ended = ? WHERE runner_id = ? AND state = 'active' RETURNING id",
+    )
+    .bind(seconds(now))
+    .bind(runner)
+    .fetch_all(&mut *connection)
+    .await?;
+    record_ends(connection, rows, now, entry).await
+}
+
+async fn record_ends(
+    connection: &mut SqliteConnection,
+    rows: Vec<sqlx::sqlite::SqliteRow>,
+    now: UnixSeconds,
+    entry: EndEntry,
+) -> Result<Vec<LeaseId>, StoreError> {
+    let mut ended = Vec::with_capacity(rows.len());
+    for row in rows {
+        let lease: LeaseId = row.get::<String, _>(0).parse().map_err(|_| StoreError::Row("lease id"))?;
+        record(connection, &entry(&lease, now)?).await?;
+        ended.push(lease);
+    }
+    Ok(ended)
+}
+
 /// Ends leases whose time is up or whose heartbeats stay away.
 #[derive(Debug)]
 pub struct EndLostLeases {
     /// The broker's clock.
     pub now: UnixSeconds,
     /// What the audit log says, made for each lease.
-    pub entry: fn(&LeaseId, UnixSeconds) -> Result<Entry, StoreError>,
+    pub entry: EndEntry,
 }
 
 impl Transaction for EndLostLeases {
@@ -140,13 +177,7 @@ impl Transaction for EndLostLeases {
         .bind(now)
         .fetch_all(&mut *connection)
         .await?;
-        let mut lost = Vec::with_capacity(rows.len());
-        for row in rows {
-            let lease: LeaseId = row.get::<String, _>(0).parse().map_err(|_| StoreError::Row("lease id"))?;
-            record(connection, &(self.entry)(&lease, self.now)?).await?;
-            lost.push(lease);
-        }
-        Ok(lost)
+        record_ends(connection, rows, self.now, self.entry).await
     }
 }
 

@@ -1,10 +1,11 @@
 //! Runners, and how they come in: tokens and enrolments.
 
+use super::leases::{EndEntry, revoke_of_runner};
 use super::{Store, StoreError, Transaction, record, seconds, unix};
 use crate::audit::Entry;
 use attest_appraisal::{AttestationKey, EnrolledRunner, TpmClass};
 use attest_evidence::exchange::{Isolation, RunnerState};
-use attest_evidence::name::{EnrolmentId, RunnerName};
+use attest_evidence::name::{EnrolmentId, LeaseId, RunnerName};
 use attest_evidence::tpm::TpmName;
 use attest_evidence::{Sha256Digest, UnixSeconds};
 use sqlx::sqlite::SqliteRow;
@@ -222,30 +223,37 @@ impl Transaction for FinishEnrolment {
     }
 }
 
-/// Changes whether a runner may ask.
+/// Changes whether a runner may ask. One that may not loses the leases it has.
 #[derive(Debug)]
 pub struct SetRunnerState {
     /// Which.
     pub runner: RunnerName,
     /// What it shall be.
     pub state: RunnerState,
+    /// The broker's clock.
+    pub now: UnixSeconds,
     /// What the audit log says of it.
     pub audit: Entry,
+    /// What it says of each lease that ends by it.
+    pub revoked: EndEntry,
 }
 
 impl Transaction for SetRunnerState {
-    type Output = ();
+    type Output = Vec<LeaseId>;
 
-    async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        let changed = sqlx::query("UPDATE runners SET state = ? WHERE name = ? AND state <> 'retired'")
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Vec<LeaseId>, StoreError> {
+        let row = sqlx::query("UPDATE runners SET state = ? WHERE name = ? AND state <> 'retired' RETURNING id")
             .bind(self.state.as_str())
             .bind(self.runner.as_str())
-            .execute(&mut *connection)
+            .fetch_optional(&mut *connection)
             .await?;
-        if changed.rows_affected() == 0 {
-            return Err(StoreError::Missing { kind: "runner", name: self.runner.to_string() });
+        let missing = || StoreError::Missing { kind: "runner", name: self.runner.to_string() };
+        let runner: i64 = row.ok_or_else(missing)?.get(0);
+        record(connection, &self.audit).await?;
+        if self.state == RunnerState::Approved {
+            return Ok(Vec::new());
         }
-        record(connection, &self.audit).await
+        revoke_of_runner(connection, runner, self.now, self.revoked).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The attestation key, activation and quotes.
 
-use super::{Device, Guard};
+use super::Device;
 use crate::error::TpmError;
 use attest_evidence::tpm::{Attest, Attested, Credential, PcrIndex, PcrSelection, PcrValues, TpmName};
 use attest_evidence::{SecretBytes, Sha256Digest};
@@ -59,6 +59,7 @@ pub struct QuoteOutput {
 
 pub(super) struct Loaded {
     handle: KeyHandle,
+    credentials: Credentials,
 }
 
 /// Our attestation keys, one per runner identity on this machine, within the owner's persistent range
@@ -154,19 +155,14 @@ impl Device {
         if found != credentials.name {
             return Err(TpmError::AttestationKeyChanged { handle, wanted: credentials.name.clone(), found });
         }
-        if let Guard::Salted(_) = self.guard {
-            // The session was salted with whatever EK the TPM showed. It has to be the one that was checked
-            // against its certificate at enrolment, or an interposer may have shown its own.
-            let ek = self.load_endorsement_key()?;
-            self.flush(ek.handle.into());
-            if ek.name() != credentials.ek {
-                let (wanted, found) = (credentials.ek.clone(), ek.name());
-                return Err(TpmError::AttestationKeyChanged { handle, wanted, found });
-            }
+        // The session was salted with whatever EK the TPM showed. It has to be the one that was checked against its
+        // certificate at enrolment, or an interposer may have shown its own.
+        if let Some(found) = self.salted_with.as_ref().filter(|found| **found != credentials.ek) {
+            return Err(TpmError::OtherEndorsementKey { wanted: credentials.ek.clone(), found: found.clone() });
         }
         let auth = self.auth(&credentials.auth)?;
         self.plain("authorization value", |context| context.tr_set_auth(object.into(), auth))?;
-        self.attestation_key = Some(Loaded { handle: object });
+        self.attestation_key = Some(Loaded { handle: object, credentials: credentials.duplicate() });
         Ok(())
     }
 
@@ -242,6 +238,11 @@ impl Device {
         };
         let values = selection.indexes().map(value).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
         Ok(PcrValues::new(values))
+    }
+
+    /// What it takes to use the present attestation key.
+    pub(crate) fn credentials(&self) -> Option<Credentials> {
+        self.attestation_key.as_ref().map(|key| key.credentials.duplicate())
     }
 
     pub(super) fn attestation_key(&self) -> Result<KeyHandle, TpmError> {

@@ -1,6 +1,6 @@
 //! The embedded TPM, from outside: a helper process that ends with its user.
 
-use super::{Channel, Lent, lend_stream, libtpms, read_message};
+use super::{Channel, LONGEST_COMMAND, Lent, lend_stream, libtpms, read_message};
 use crate::error::TpmError;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -79,7 +79,7 @@ impl Helper {
         self.stream.read_exact(&mut status).map_err(broken)?;
         let [status] = status;
         if status == libtpms::READY {
-            return Ok(());
+            return self.stream.set_read_timeout(Some(LONGEST_COMMAND)).map_err(broken);
         }
         let mut reason = String::new();
         (&mut self.stream).take(1024).read_to_string(&mut reason).map_err(broken)?;

@@ -15,6 +15,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 pub(super) const READY: u8 = 0;
 pub(super) const IN_USE: u8 = 1;
@@ -26,6 +27,9 @@ const FAILED: u8 = 4;
 const STATE_MAGIC: &[u8; 8] = b"ARTPM\0\0\x01";
 /// Written once the TPM has been made. Where it stands, missing state is lost state.
 const MADE: &str = "made";
+
+/// How long a TPM that is being shut down may take to write its state.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// `TPM_RETRY`: the answer for state that is not there yet (libtpms `tpm_error.h`).
 const TPM_RETRY: u32 = 0x800;
@@ -130,8 +134,7 @@ fn start(directory: &Path) -> Result<File, Refusal> {
         .mode(0o600)
         .open(directory.join("lock"))
         .map_err(|error| failed("its lock can't be opened", error))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| Refusal(IN_USE, "another process holds its lock".to_owned()))?;
+    lock_in_time(&lock).map_err(|_| Refusal(IN_USE, "another process holds its lock".to_owned()))?;
     if directory.join(MADE).exists() && !directory.join("permall").exists() {
         return Err(Refusal(LOST, String::new()));
     }
@@ -170,6 +173,20 @@ fn start(directory: &Path) -> Result<File, Refusal> {
             .map_err(|error| failed("its state can't be written", error))?;
     }
     Ok(lock)
+}
+
+/// Takes the lock. Whoever has it may be about to end: a command that has done its work lets its helper shut down
+/// by itself.
+fn lock_in_time(lock: &File) -> rustix::io::Result<()> {
+    let deadline = Instant::now() + LONGEST_SHUTDOWN;
+    loop {
+        match rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The TPM after `TPMLIB_MainInit`; dropped, it shuts down in good order.

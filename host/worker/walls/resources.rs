@@ -4,8 +4,10 @@ use super::{Wall, WallError};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// No process and no thread beside the one there is. No core dump: it could hold a secret.
-/// 64 MiB of a step's own stack and heap come on top of its linear memory, which the engine bounds.
-const LIMITS: [(Resource, u64); 5] = [
+const LIMITS: [(Resource, u64); 6] = [
+    // Private memory that may be written: a manifest can ask for 2 GiB of linear memory (the engine holds each step to
+    // what its own asks for), and compiling a component of the largest size takes less than another 2.
+    (Resource::Data, 4 << 30),
     (Resource::Nproc, 0),
     (Resource::Core, 0),
     // Files that a step opens, and the streams over them.

@@ -44,7 +44,6 @@ const ALLOWED: &[i64] = &[
     // Files below the granted directories.
     SYS_close,
     SYS_fadvise64,
-    SYS_fcntl,
     SYS_fdatasync,
     SYS_fsync,
     SYS_ftruncate,
@@ -69,7 +68,7 @@ const ALLOWED: &[i64] = &[
 ];
 
 /// Allowed with the arguments that [`filter`] names.
-const WITH_CONDITIONS: [i64; 2] = [libc::SYS_rt_sigaction, libc::SYS_tgkill];
+const WITH_CONDITIONS: [i64; 3] = [SYS_fcntl, libc::SYS_rt_sigaction, libc::SYS_tgkill];
 
 /// The calls that the filter lets through, some of them with certain arguments only.
 pub fn allowed_calls() -> BTreeSet<i64> {
@@ -84,20 +83,28 @@ pub(super) fn filter() -> Result<(), WallError> {
     let own = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, me).map_err(failed)?;
     rules.insert(libc::SYS_tgkill, vec![SeccompRule::new(vec![own]).map_err(failed)?]);
     // What a signal handler may be set for: traps, and abort's own.
-    let handlers = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE]
-        .into_iter()
-        .map(|signal| {
-            let value = u64::from(signal.unsigned_abs());
-            let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?;
-            SeccompRule::new(vec![condition])
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(failed)?;
-    rules.insert(libc::SYS_rt_sigaction, handlers);
+    let handlers = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+    rules.insert(libc::SYS_rt_sigaction, one_of(0, &handlers).map_err(failed)?);
+    // What may be done with a descriptor. To have signals sent (`F_SETOWN`) is not among it: the spawner and other
+    // workers have the same user, and could be killed by it.
+    let commands = [libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_GETFL];
+    rules.insert(SYS_fcntl, one_of(1, &commands).map_err(failed)?);
 
     let architecture = std::env::consts::ARCH.try_into().map_err(failed)?;
     let filter =
         SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture).map_err(failed)?;
     let program: BpfProgram = filter.try_into().map_err(failed)?;
     seccompiler::apply_filter(&program).map_err(|error| WallError::new(Wall::Seccomp, error))
+}
+
+/// Rules that let a call through whose argument number `argument` is one of these values.
+fn one_of(argument: u8, values: &[i32]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    values
+        .iter()
+        .map(|value| {
+            let value = u64::from(value.unsigned_abs());
+            let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?;
+            SeccompRule::new(vec![condition])
+        })
+        .collect()
 }

@@ -79,7 +79,8 @@ CREATE TABLE policies (
 CREATE TABLE leases (
     id          TEXT    PRIMARY KEY,
     audit       TEXT    NOT NULL,
-    runner      TEXT    NOT NULL,
+    runner_id   INTEGER NOT NULL REFERENCES runners (id),
+    runner      TEXT    NOT NULL, -- its name then
     stage       TEXT    NOT NULL,
     step        TEXT    NOT NULL,
     component   TEXT    NOT NULL,
@@ -89,10 +90,11 @@ CREATE TABLE leases (
     last_seen   INTEGER NOT NULL,
     counter     INTEGER NOT NULL,
     sealed_key  BLOB    NOT NULL,
-    state       TEXT    NOT NULL, -- active, succeeded, failed, lost
+    state       TEXT    NOT NULL, -- active, succeeded, failed, lost, revoked
     ended       INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX leases_alive ON leases (last_seen) WHERE state = 'active';
+CREATE INDEX leases_by_runner ON leases (runner_id) WHERE state = 'active';
 
 CREATE TABLE audit (
     sequence  INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -43,6 +43,7 @@ fn run(args: Vec<String>) -> Result {
         "fail" => {
             Err(Error::new("failed as asked").with_code(args.next().and_then(|code| code.parse().ok()).unwrap_or(7)))
         }
+        "long-error" => Err(Error::new("x".repeat(2 << 20))),
         "table" => {
             // Handles that are kept for ever.
             let mut held = Vec::new();
@@ -57,6 +58,18 @@ fn run(args: Vec<String>) -> Result {
             let value = Secret::open(name)?.reveal()?;
             info(&format!("{name} has {} bytes", value.len()));
             Ok(())
+        }
+        "secret-and-trap" => {
+            let value = Secret::open(args.next().unwrap_or_default())?.reveal()?;
+            std::hint::black_box(&value);
+            panic!("with {} bytes in hand", value.len());
+        }
+        "secret-and-wait" => {
+            let value = Secret::open(args.next().unwrap_or_default())?.reveal()?;
+            Directory::open("work")?.write("started", b"")?;
+            loop {
+                std::hint::black_box(&value);
+            }
         }
         "secret-to-file" => {
             let name = args.next().unwrap_or_default();
