@@ -6,7 +6,7 @@ use crate::server::Refusal;
 use crate::store::{AddEnrolment, EnrolmentRow, FinishEnrolment, Finished, Record, TokenRow};
 use attest_appraisal::{AttestationKey, ProvenEndorsement, RawQuote};
 use attest_evidence::exchange::{
-    ActivationRequest, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, RunnerState,
+    ActivationRequest, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, RunnerState, enrolment_qualifying_data,
 };
 use attest_evidence::name::EnrolmentId;
 use attest_evidence::report::{Explain, Fault, Report};
@@ -87,9 +87,9 @@ impl Broker {
         let token = self.store.token(&row.token).await?.filter(|token| now < token.expires).ok_or_else(gone)?;
         let key = AttestationKey::check(&row.ak).map_err(|refused| Refusal::of(&refused.report()))?;
         if row.by_quote {
+            let expected = enrolment_qualifying_data(&row.proof);
             let raw = RawQuote { message: &request.proof, signature: &request.signature, pcrs: &[] };
-            let verified =
-                raw.parse().and_then(|quote| quote.verify(&key, &row.proof, PcrSelection::from_bits([0; 3])));
+            let verified = raw.parse().and_then(|quote| quote.verify(&key, &expected, PcrSelection::from_bits([0; 3])));
             if let Err(refused) = verified {
                 return Err(self.refuse_enrolment(&token, &refused.report()).await);
             }

@@ -391,7 +391,11 @@ fn subject_public_key_info(parameters: &Parameters) -> Option<Vec<u8>> {
             let key = p256::PublicKey::from_sec1_bytes(point.as_bytes()).ok()?;
             Some(key.to_public_key_der().ok()?.into_vec())
         }
-        Parameters::Rsa { .. } => None,
+        Parameters::Rsa { modulus, exponent, .. } => {
+            let (modulus, exponent) = (rsa::BigUint::from_bytes_be(modulus), rsa::BigUint::from(*exponent));
+            let key = rsa::RsaPublicKey::new(modulus, exponent).ok()?;
+            Some(rsa::pkcs8::EncodePublicKey::to_public_key_der(&key).ok()?.into_vec())
+        }
     }
 }
 

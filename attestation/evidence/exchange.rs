@@ -78,6 +78,12 @@ pub fn qualifying_data(bound: &Sha256Digest) -> Sha256Digest {
     Sha256Digest::of_parts([b"attest-run/exchange/v1".as_slice(), bound.as_bytes()])
 }
 
+/// Qualifying data of the quote by which a certified attestation key proves, at enrolment, that it is here:
+/// SHA-256 over a domain of its own and what the broker chose. A broker can't have another's exchange quoted by it.
+pub fn enrolment_qualifying_data(chosen: &Sha256Digest) -> Sha256Digest {
+    Sha256Digest::of_parts([b"attest-run/enrolment/v1".as_slice(), chosen.as_bytes()])
+}
+
 /// The qualifying data of a quote that a user asked for, in a domain of its own: it is never that of an
 /// exchange, whatever the nonce.
 pub fn user_qualifying_data(nonce: &[u8]) -> Sha256Digest {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`Device::endorsement`] | EK and its certificate |
 //! | [`Device::create_attestation_key`], [`Device::use_attestation_key`] | the AK, under the EK, persistent |
+//! | [`Device::certified_attestation_key`] | the AK of a cloud's virtual TPM, with its certificate |
 //! | [`Device::activate`] | proof that AK and EK share a TPM |
 //! | [`Device::quote`] | signed PCR values |
 //! | [`Device::create_signing_key`], [`Device::sign`], [`Device::certify`] | P-256 keys that never leave |

@@ -5,7 +5,8 @@ use crate::broker::{BrokerClient, BrokerError, BrokerUrl, secret_of};
 use crate::state::Enrolment;
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
-    ActivationRequest, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, EnrolmentToken, RunnerState,
+    ActivationRequest, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, EnrolmentToken,
+    RunnerState, enrolment_qualifying_data,
 };
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{Credential, PcrSelection, TpmName};
@@ -60,9 +61,36 @@ impl Agent {
         let token = EnrolmentToken::parse(token).map_err(EnrolError::Token)?;
         let location: BrokerUrl = self.resolve(url).await?;
         let client = BrokerClient::at_first_contact(location, token.pins)?;
-        let key = self.tpm().run(|device| device.create_attestation_key()).await?;
+        // An EK certificate first: the key made under it has an authorization value of its own. Then a certificate for
+        // an attestation key, as clouds have. Then whatever an admin of the broker makes of the bare EK.
+        let (key, endorsement) = self
+            .tpm()
+            .run(|device| {
+                let endorsed = device.endorsement()?;
+                if endorsed.certificate.is_none()
+                    && let Some((key, certificate)) = device.certified_attestation_key()?
+                {
+                    return Ok((key, Endorsement::AkCertificate { certificate }));
+                }
+                let key = device.create_attestation_key()?;
+                let found = TpmName::of(&endorsed.public);
+                if found != key.credentials.ek {
+                    // The broker checks this EK; it has to be the one that the key was made under.
+                    device.remove_attestation_key(&key.credentials)?;
+                    return Err(TpmError::OtherEndorsementKey { wanted: key.credentials.ek, found });
+                }
+                let ek = endorsed.public;
+                Ok((
+                    key,
+                    match endorsed.certificate {
+                        Some(certificate) => Endorsement::EkCertificate { certificate, ek },
+                        None => Endorsement::EkPublic { ek },
+                    },
+                ))
+            })
+            .await?;
         let remembered = key.credentials.duplicate();
-        let enrolled = match self.enrol_key(&client, &token, &key).await {
+        let enrolled = match self.enrol_key(&client, &token, &key, endorsement).await {
             Ok(outcome) => {
                 let enrolment = Enrolment {
                     runner: outcome.runner.clone(),
@@ -97,17 +125,8 @@ impl Agent {
         client: &BrokerClient,
         token: &EnrolmentToken,
         key: &AttestationKey,
+        endorsement: Endorsement,
     ) -> Result<EnrolmentOutcome, AgentError> {
-        let endorsed = self.tpm().run(|device| device.endorsement()).await?;
-        // The broker checks this EK; it has to be the one that the key was made under and sessions are salted with.
-        let found = TpmName::of(&endorsed.public);
-        if found != key.credentials.ek {
-            return Err(TpmError::OtherEndorsementKey { wanted: key.credentials.ek.clone(), found }.into());
-        }
-        let endorsement = match endorsed.certificate {
-            Some(certificate) => Endorsement::EkCertificate { certificate, ek: endorsed.public },
-            None => Endorsement::EkPublic { ek: endorsed.public },
-        };
         let request = EnrolmentRequest {
             token: token.id,
             secret: secret_of(&token.secret),
@@ -130,6 +149,7 @@ impl Agent {
                 ActivationRequest { enrolment, proof: secret_of(&proof), signature: Vec::new() }
             }
             EnrolmentChallenge::Quote { enrolment, qualifying_data } => {
+                let qualifying_data = enrolment_qualifying_data(&qualifying_data);
                 let quote = self
                     .tpm()
                     .run(move |device| {

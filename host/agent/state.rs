@@ -1,7 +1,7 @@
 //! What an agent remembers: its enrolment and its keys. One directory, for its user alone.
 
 use attest_evidence::SecretBytes;
-use attest_evidence::digest::{base64, hex};
+use attest_evidence::digest::base64;
 use attest_evidence::exchange::Isolation;
 use attest_evidence::name::{BrokerId, RunnerName};
 use attest_evidence::report::{Explain, Fault, Report};
@@ -15,7 +15,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Most bytes of one file: all are small documents.
 const LONGEST_FILE: u64 = 1024 * 1024;
@@ -72,8 +72,8 @@ struct EnrolmentFile {
     ak_name: TpmName,
     #[zeroize(skip)]
     ek_name: TpmName,
-    #[serde(with = "hex")]
-    ak_auth: [u8; 32],
+    #[serde(with = "base64")]
+    ak_auth: Vec<u8>,
     #[serde(with = "base64")]
     ak: Vec<u8>,
     ak_certificate: String,
@@ -152,7 +152,7 @@ impl State {
                 handle: file.ak_handle,
                 name: file.ak_name.clone(),
                 ek: file.ek_name.clone(),
-                auth: SecretBytes::new(file.ak_auth.to_vec()),
+                auth: SecretBytes::new(file.ak_auth.clone()),
             },
             ak: file.ak.clone(),
             ak_certificate: file.ak_certificate.clone(),
@@ -165,12 +165,6 @@ impl State {
     /// # Errors
     /// What the operating system reports; what was there before is there still.
     pub fn set_enrolment(&self, enrolment: &Enrolment) -> Result<(), StateError> {
-        let mut ak_auth = [0; 32];
-        enrolment.credentials.auth.expose(|auth| {
-            if auth.len() == ak_auth.len() {
-                ak_auth.copy_from_slice(auth);
-            }
-        });
         let file = EnrolmentFile {
             runner: enrolment.runner.clone(),
             isolation: enrolment.isolation,
@@ -181,11 +175,10 @@ impl State {
             ak_handle: enrolment.credentials.handle,
             ak_name: enrolment.credentials.name.clone(),
             ek_name: enrolment.credentials.ek.clone(),
-            ak_auth,
+            ak_auth: enrolment.credentials.auth.expose(<[u8]>::to_vec),
             ak: enrolment.ak.clone(),
             ak_certificate: enrolment.ak_certificate.clone(),
         };
-        ak_auth.zeroize();
         self.write(ENROLMENT, &file)
     }
 

@@ -1,6 +1,7 @@
 //! The attestation key, activation and quotes.
 
 use super::Device;
+use super::endorsement::NV_FIRST;
 use crate::error::TpmError;
 use attest_evidence::tpm::{Attest, Attested, Credential, PcrIndex, PcrSelection, PcrValues, TpmName};
 use attest_evidence::{SecretBytes, Sha256Digest};
@@ -11,10 +12,12 @@ use tss_esapi::handles::{AuthHandle, KeyHandle};
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, SignatureSchemeAlgorithm};
 use tss_esapi::interface_types::dynamic_handles::Persistent;
 use tss_esapi::interface_types::ecc::EccCurve;
-use tss_esapi::interface_types::resource_handles::Provision;
+use tss_esapi::interface_types::resource_handles::{Hierarchy, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
-use tss_esapi::structures::{Auth, Data, EncryptedSecret, IdObject, PcrSelectionList, PcrSlot, SignatureScheme};
-use tss_esapi::traits::Marshall as _;
+use tss_esapi::structures::{
+    Auth, Data, EncryptedSecret, IdObject, PcrSelectionList, PcrSlot, Public, SignatureScheme,
+};
+use tss_esapi::traits::{Marshall as _, UnMarshall as _};
 
 /// An attestation key as its owner remembers it.
 #[derive(Debug)]
@@ -66,6 +69,11 @@ pub(super) struct Loaded {
 /// (TCG Registry of Reserved TPM 2.0 Handles §2.3).
 const FIRST_HANDLE: u32 = 0x8101_a700;
 const HANDLES: u32 = 16;
+/// Where Google's virtual TPMs have certificates of attestation keys, and the templates that the keys are made from
+/// in the endorsement hierarchy: P-256, then RSA-2048 (Compute Engine, `instances.getShieldedInstanceIdentity`).
+const GOOGLE: [(u32, u32); 2] = [(0x01c1_0002, 0x01c1_0003), (0x01c1_0000, 0x01c1_0001)];
+/// Where Azure's have the certificate, and the key itself (Azure, guest attestation for trusted launch).
+const AZURE: (u32, u32) = (0x01c1_01d0, 0x8100_0003);
 /// Quotes in a row whose PCRs changed between reading and quoting.
 const MOST_RACES: u32 = 5;
 
@@ -79,21 +87,78 @@ impl KeyCustomization for &NoDictionaryAttack {
 }
 
 impl Device {
+    /// The attestation key for which the maker of a virtual machine put a certificate into its TPM, ready to be used:
+    /// `None` in any other TPM. It has no authorization value: the template, or the key itself, is the maker's.
+    ///
+    /// # Errors
+    /// Whatever the TPM reports.
+    pub fn certified_attestation_key(&mut self) -> Result<Option<(AttestationKey, Vec<u8>)>, TpmError> {
+        let defined = self.handles_from(NV_FIRST)?;
+        let has = |index: &u32| defined.contains(index);
+        if let Some((certificate, template)) =
+            GOOGLE.into_iter().find(|(certificate, template)| has(certificate) && has(template))
+        {
+            let (certificate, template) = (self.read_nv(certificate)?, self.read_nv(template)?);
+            let template = Public::unmarshall(&template).map_err(|error| self.error("AK template", error))?;
+            let created = self.guarded("TPM2_CreatePrimary", |context| {
+                context.create_primary(Hierarchy::Endorsement, template, None, None, None, None)
+            })?;
+            let key = self.keep(created.key_handle, &created.out_public)?;
+            return Ok(Some((key, certificate)));
+        }
+        let (certificate, handle) = AZURE;
+        if has(&certificate)
+            && let Some((object, name)) = self.persistent(handle)?
+        {
+            let (public, _, _) = self.plain("TPM2_ReadPublic", |context| context.read_public(object))?;
+            let ek = self.load_endorsement_key()?;
+            self.flush(ek.handle.into());
+            let credentials = Credentials { handle, name, ek: ek.name(), auth: SecretBytes::new(Vec::new()) };
+            let key = AttestationKey { public: self.marshal(&public)?, credentials };
+            return Ok(Some((key, self.read_nv(certificate)?)));
+        }
+        Ok(None)
+    }
+
+    /// Leaves a transient key without authorization value in the TPM.
+    fn keep(&mut self, transient: KeyHandle, public: &Public) -> Result<AttestationKey, TpmError> {
+        let kept = self.with_transient(transient, |device, transient| {
+            let handle = device.free_handle()?;
+            device.make_persistent(transient, handle)?;
+            Ok(handle)
+        });
+        let handle = kept?;
+        let public = self.marshal(public)?;
+        let ek = self.load_endorsement_key()?;
+        self.flush(ek.handle.into());
+        let name = TpmName::of(&public);
+        let credentials = Credentials { handle, name, ek: ek.name(), auth: SecretBytes::new(Vec::new()) };
+        Ok(AttestationKey { public, credentials })
+    }
+
+    /// A handle for an attestation key that no key has.
+    fn free_handle(&mut self) -> Result<u32, TpmError> {
+        let used = self.handles_from(FIRST_HANDLE)?;
+        (FIRST_HANDLE..FIRST_HANDLE + HANDLES).find(|handle| !used.contains(handle)).ok_or_else(|| TpmError::Command {
+            command: "TPM2_EvictControl",
+            reason: format!("all {HANDLES} handles from {FIRST_HANDLE:#x} are taken: retire runners of this machine"),
+        })
+    }
+
+    fn make_persistent(&mut self, transient: KeyHandle, handle: u32) -> Result<(), TpmError> {
+        let persistent = Persistent::Persistent(self.persistent_handle(handle)?);
+        self.guarded("TPM2_EvictControl", |context| {
+            context.evict_control(Provision::Owner, transient.into(), persistent).map(drop)
+        })
+    }
+
     /// Makes an attestation key under the EK, with an authorization value of its own, and leaves it in the
     /// TPM: P-256, ECDSA with SHA-256, restricted, fixed to this TPM.
     ///
     /// # Errors
     /// Whatever the TPM reports; that all handles for attestation keys are taken.
     pub fn create_attestation_key(&mut self) -> Result<AttestationKey, TpmError> {
-        let used = self.handles_from(FIRST_HANDLE)?;
-        let handle = (FIRST_HANDLE..FIRST_HANDLE + HANDLES).find(|handle| !used.contains(handle)).ok_or_else(|| {
-            TpmError::Command {
-                command: "TPM2_EvictControl",
-                reason: format!(
-                    "all {HANDLES} handles from {FIRST_HANDLE:#x} are taken: retire runners of this machine"
-                ),
-            }
-        })?;
+        let handle = self.free_handle()?;
         let auth = SecretBytes::random(32).map_err(|_| TpmError::Entropy)?;
         let tss_auth = self.auth(&auth)?;
         let ek = self.load_endorsement_key()?;
@@ -114,22 +179,21 @@ impl Device {
         });
         self.flush(ek.handle.into());
         let (transient, public) = loaded.map_err(|error| self.error("TPM2_Create", error))?;
-        let persistent = Persistent::Persistent(self.persistent_handle(handle)?);
-        self.with_transient(transient, |device, transient| {
-            device.guarded("TPM2_EvictControl", |context| {
-                context.evict_control(Provision::Owner, transient.into(), persistent).map(drop)
-            })
-        })?;
+        self.with_transient(transient, |device, transient| device.make_persistent(transient, handle))?;
         let public = self.marshal(&public)?;
         let name = TpmName::of(&public);
         Ok(AttestationKey { public, credentials: Credentials { handle, name, ek: ek_name, auth } })
     }
 
-    /// Takes an attestation key out of the TPM. One that is not there is no error.
+    /// Takes an attestation key out of the TPM. One that is not there, or that the machine's maker put there, is no
+    /// error.
     ///
     /// # Errors
     /// Whatever the TPM reports; [`TpmError::AttestationKeyChanged`] if another key lies there.
     pub fn remove_attestation_key(&mut self, credentials: &Credentials) -> Result<(), TpmError> {
+        if !(FIRST_HANDLE..FIRST_HANDLE + HANDLES).contains(&credentials.handle) {
+            return Ok(());
+        }
         let Some((object, found)) = self.persistent(credentials.handle)? else { return Ok(()) };
         if found != credentials.name {
             let (handle, wanted) = (credentials.handle, credentials.name.clone());

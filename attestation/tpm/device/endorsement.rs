@@ -30,7 +30,7 @@ const CERTIFICATES: [(u32, AsymmetricAlgorithmSelection); 2] = [
     (0x01c0_0002, AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048)),
 ];
 /// `TPM_HT_NV_INDEX` (Part 2 §7.2).
-const NV_FIRST: u32 = 0x0100_0000;
+pub(super) const NV_FIRST: u32 = 0x0100_0000;
 
 impl Device {
     /// The endorsement key that has a certificate; where none has, the P-256 key alone.
