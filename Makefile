@@ -7,7 +7,7 @@ BIN   := target/release
 STEPS := target/steps
 
 BUILD_PACKAGES := gcc libtss2-dev libtpms-dev pkg-config
-TEST_PACKAGES  := $(BUILD_PACKAGES) openssl socat strace swtpm swtpm-tools tpm2-tools util-linux
+TEST_PACKAGES  := $(BUILD_PACKAGES) curl openssl socat strace swtpm swtpm-tools tpm2-tools util-linux
 
 .PHONY: help
 help: ## List the targets
@@ -21,6 +21,16 @@ demo: build-packages build steps ## Sign a release with a key that never leaves 
 test: test-packages build steps ## Run all tests. Some need root: they start processes of several users
 	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
 	$(CARGO) test --release --workspace -- --test-threads 4
+
+WASMTIME := target/wasmtime/bin/wasmtime
+
+.PHONY: bench
+bench: test-packages build steps $(WASMTIME) ## Measure, both columns of each row in one run. Needs root, and no other load
+	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
+	$(CARGO) bench --workspace --bench bench -- $(abspath $(WASMTIME))
+
+$(WASMTIME):
+	$(CARGO) install wasmtime-cli --version 48.0.8 --locked --root target/wasmtime
 
 .PHONY: lint
 lint: build-packages ## Check formatting and lints

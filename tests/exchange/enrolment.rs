@@ -1,6 +1,6 @@
 //! Enrolment by those who should not.
 
-use crate::support::{Broker, Rig, SoftAk, directory, embedded, refusal};
+use crate::support::{Broker, Rig, SoftAk, attesting, directory, embedded, refusal};
 use attest_agent::{BrokerClient, BrokerError};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
@@ -13,15 +13,7 @@ use attest_tpm::{AttestationKey, Endorsed, Tpm};
 async fn tpm() -> (Tpm, AttestationKey, Endorsed, tempfile::TempDir) {
     let directory = directory();
     let tpm = Tpm::open(embedded(&directory.path().join("tpm"))).await.unwrap();
-    let key = tpm.run(|device| device.create_attestation_key()).await.unwrap();
-    let credentials = key.credentials.duplicate();
-    let endorsed = tpm
-        .run(move |device| {
-            device.use_attestation_key(&credentials)?;
-            device.endorsement()
-        })
-        .await
-        .unwrap();
+    let (key, endorsed) = attesting(&tpm).await;
     (tpm, key, endorsed, directory)
 }
 

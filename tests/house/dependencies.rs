@@ -1,7 +1,8 @@
 //! Who may depend on whom (DESIGN §3).
 
+use super::sources;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Other platforms' dependencies are not downloaded.
@@ -65,17 +66,6 @@ fn crates_keep_to_their_side() {
     assert!(closure("attest-broker").contains("rustls"));
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
-
 /// Lines of code, without comments.
 fn code(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -85,9 +75,7 @@ fn code(path: &Path) -> Vec<String> {
 #[test]
 fn unsafe_code_and_files_are_where_they_may_be() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut all = Vec::new();
-    sources(&root.join("host"), &mut all);
-    sources(&root.join("attestation"), &mut all);
+    let all = sources();
     assert!(all.len() > 80, "{}", all.len());
     let mut unsafe_files = BTreeSet::new();
     for path in all {

@@ -138,27 +138,10 @@ fn b03_what_was_hashed_is_what_runs() {
     runner.job(&[swapped.to_str().unwrap()]).refused(126, "AR-S301");
 }
 
-/// The command line of the hostile step, with these limits in its manifest.
-fn hostile(runner: &Runner, limits: &str, arguments: &[&str]) -> Command {
-    let step = runner.step("hostile");
-    let manifest = step.with_file_name("step.toml");
-    let text = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, format!("{text}\n[limits]\n{limits}\n")).unwrap();
-    runner.write("readonly/file", "");
-    runner.write("inner/inside", "");
-    let dir = |name: &str, folder: &str| format!("{name}={}", runner.work().join(folder).display());
-    let (work, readonly) = (dir("work", "inner"), dir("readonly", "readonly"));
-    let mut all = vec!["--dir", &work, "--dir", &readonly, step.to_str().unwrap(), "--"];
-    all.extend(arguments);
-    let mut command = runner.command(Users::JOB, "attest-run", &all);
-    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
-    command
-}
-
 #[test]
 fn a_client_that_does_not_listen_keeps_no_step_alive() {
     let (_broker, runner) = ready();
-    let mut command = hostile(&runner, "seconds = 2\noutput_mib = 64", &["output"]);
+    let mut command = runner.hostile_command("seconds = 2\noutput_mib = 64", &["output"]);
     // Nobody reads what the step says: pipe, client and socket fill up.
     let mut client = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     wait_until(|| runner.workers().len() == 1);
@@ -177,7 +160,7 @@ fn a_step_ends_with_its_lease_when_the_broker_falls_silent() {
     let broker = Broker::start_with(&["--heartbeat-seconds", "1"]);
     let runner = Runner::enrolled(&broker, "builder");
     super::provide(&broker, &runner);
-    let mut command = hostile(&runner, "seconds = 50", &["loop"]);
+    let mut command = runner.hostile_command("seconds = 50", &["loop"]);
     let client = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     wait_until(|| runner.workers().len() == 1);
     // It accepts connections and says nothing: no error tells the agent that anything is wrong.
@@ -197,7 +180,7 @@ fn a_step_outlives_a_broker_that_comes_back_in_time() {
     let mut broker = Broker::start_with(&["--heartbeat-seconds", "2"]);
     let runner = Runner::enrolled(&broker, "builder");
     super::provide(&broker, &runner);
-    let mut command = hostile(&runner, "seconds = 6", &["loop"]);
+    let mut command = runner.hostile_command("seconds = 6", &["loop"]);
     let client = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     wait_until(|| runner.workers().len() == 1);
     std::thread::sleep(Duration::from_secs(1));
@@ -216,7 +199,7 @@ async fn a_suspended_runner_s_step_is_stopped() {
     let broker = Broker::start_with(&["--heartbeat-seconds", "1"]);
     let runner = Runner::enrolled(&broker, "builder");
     super::provide(&broker, &runner);
-    let mut command = hostile(&runner, "seconds = 50", &["loop"]);
+    let mut command = runner.hostile_command("seconds = 50", &["loop"]);
     let client = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     wait_until(|| runner.workers().len() == 1);
     let out = broker.admin(&["runner", "suspend", "builder"]).ok();
@@ -233,7 +216,7 @@ async fn a_suspended_runner_s_step_is_stopped() {
 #[tokio::test]
 async fn an_agent_that_is_stopped_gives_its_leases_back() {
     let (broker, mut runner) = ready();
-    let mut command = hostile(&runner, "seconds = 50", &["loop"]);
+    let mut command = runner.hostile_command("seconds = 50", &["loop"]);
     let mut client = command.stderr(std::process::Stdio::null()).spawn().unwrap();
     wait_until(|| runner.workers().len() == 1);
     runner.stop_agent();
@@ -245,38 +228,20 @@ async fn an_agent_that_is_stopped_gives_its_leases_back() {
 #[test]
 fn an_agent_without_its_spawner_ends() {
     let (_broker, runner) = ready();
-    let agent = runner.agent_pid();
-    let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
-    let spawner = children
-        .split_whitespace()
-        .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("__spawner"));
-    run(Command::new("kill").args(["-KILL", spawner.unwrap()])).ok();
+    run(Command::new("kill").args(["-KILL", &runner.spawner_pid().to_string()])).ok();
     wait_until(|| runner.log().contains("AR-C404"));
 }
 
 #[tokio::test]
 async fn r04_with_the_agent_ends_the_worker() {
     let (_broker, mut runner) = ready();
-    let step = runner.step("hostile");
-    runner.write("readonly/file", "");
-    runner.write("inner/inside", "");
-    let dir = |name: &str, folder: &str| format!("{name}={}", runner.work().join(folder).display());
-    let (work, readonly) = (dir("work", "inner"), dir("readonly", "readonly"));
     let started = runner.work().join("inner/started");
     let spawn = |runner: &Runner| {
         let _ = std::fs::remove_file(&started);
-        let child = runner
-            .command(
-                Users::JOB,
-                "attest-run",
-                &["--dir", &work, "--dir", &readonly, step.to_str().unwrap(), "--", "wait"],
-            )
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = runner.hostile_command("", &["wait"]);
+        let client = command.stderr(std::process::Stdio::null()).spawn().unwrap();
         wait_until(|| started.exists());
-        child
+        client
     };
     // The client goes: the step is stopped.
     let mut client = spawn(&runner);

@@ -73,16 +73,13 @@ fn k02_a_derived_key_stays_in_no_memory() {
     let verify = ["pkeyutl", "-verify", "-rawin", "-pubin", "-inkey", "key.pem", "-sigfile", "file.sig", "-in", "file"];
     run(Command::new("openssl").args(verify).current_dir(runner.path("home"))).ok();
 
-    // The agent and what it has started; not the TPM, which is where the key may be.
+    // The agent and its spawner; not the TPM, which is where the key may be.
     let agent = runner.agent_pid();
-    let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
-    let others = children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(|pid: &u32| {
-        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-        assert!(!line.contains("__derive"), "the process that derives has not ended");
-        line.contains("__spawner")
-    });
-    let memories: Vec<_> = std::iter::once(agent).chain(others).map(memory).collect();
-    assert_eq!(memories.len(), 2);
+    let of_thread = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap();
+    let tasks = std::fs::read_dir(format!("/proc/{agent}/task")).unwrap();
+    let children: Vec<_> = tasks.map(|task| of_thread(task.unwrap())).collect();
+    assert_eq!(children.concat().split_whitespace().count(), 2, "TPM and spawner: the process that derives has ended");
+    let memories = [agent, runner.spawner_pid()].map(memory);
     runner.stop_agent();
 
     let state = runner.path("state");

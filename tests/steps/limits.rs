@@ -1,22 +1,12 @@
 //! G08: what a step may consume.
 
 use super::ready;
-use crate::support::Runner;
+use crate::support::{Output, Runner, run};
 use std::time::{Duration, Instant};
 
 /// Runs the hostile step with limits in its manifest.
-fn limited(runner: &Runner, limits: &str, arguments: &[&str]) -> crate::support::Output {
-    let step = runner.step("hostile");
-    let manifest = step.with_file_name("step.toml");
-    let text = std::fs::read_to_string(&manifest).unwrap();
-    std::fs::write(&manifest, format!("{text}\n[limits]\n{limits}\n")).unwrap();
-    runner.write("readonly/file", "");
-    runner.write("inner/inside", "");
-    let dir = |name: &str, folder: &str| format!("{name}={}", runner.work().join(folder).display());
-    let (work, readonly) = (dir("work", "inner"), dir("readonly", "readonly"));
-    let mut all = vec!["--dir", &work, "--dir", &readonly, step.to_str().unwrap(), "--"];
-    all.extend(arguments);
-    runner.job(&all)
+fn limited(runner: &Runner, limits: &str, arguments: &[&str]) -> Output {
+    run(&mut runner.hostile_command(limits, arguments))
 }
 
 #[test]

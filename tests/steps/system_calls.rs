@@ -41,14 +41,8 @@ fn calls_behind_filters(trace: &str) -> BTreeSet<i64> {
 #[test]
 fn every_system_call_that_is_allowed_is_needed() {
     let (_broker, runner) = ready();
-    let agent = runner.agent_pid();
-    let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
-    let spawner = children
-        .split_whitespace()
-        .map(|pid| pid.parse().unwrap())
-        .find(|pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("__spawner"));
     let trace = runner.path("trace");
-    let tracer = Tracer::record(spawner.unwrap(), &trace);
+    let tracer = Tracer::record(runner.spawner_pid(), &trace);
     for arguments in [
         &["files"][..],
         &["write", "written"],

@@ -14,7 +14,7 @@ pub(crate) use broker::Broker;
 pub(crate) use interposer::{Deed, Interposer};
 pub(crate) use process::{Output, run};
 pub(crate) use programs::{programs, step, worker_programs};
-pub(crate) use rig::{Rig, assemble, refusal};
+pub(crate) use rig::{Rig, assemble, attesting, refusal};
 pub(crate) use runner::{Runner, Users};
 pub(crate) use soft_ak::{Forged, SoftAk};
 pub(crate) use swtpm::Swtpm;

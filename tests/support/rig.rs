@@ -9,7 +9,7 @@ use attest_evidence::exchange::{
 };
 use attest_evidence::name::Stage;
 use attest_evidence::tpm::Credential;
-use attest_tpm::{AttestationKey, QuoteOutput, Tpm, Transport};
+use attest_tpm::{AttestationKey, Endorsed, QuoteOutput, Tpm, Transport};
 use hpke::kem::X25519HkdfSha256;
 use hpke::{Kem, Serializable as _};
 
@@ -40,15 +40,7 @@ impl Rig {
     async fn enrol(broker: &Broker, name: &str, tpm: Tpm, directory: tempfile::TempDir) -> Result<Self, BrokerError> {
         let token = broker.token(name, "direct", true);
         let client = BrokerClient::at_first_contact(broker.url().parse().unwrap(), token.pins).unwrap();
-        let key = tpm.run(|device| device.create_attestation_key()).await.unwrap();
-        let credentials = key.credentials.duplicate();
-        let endorsed = tpm
-            .run(move |device| {
-                device.use_attestation_key(&credentials)?;
-                device.endorsement()
-            })
-            .await
-            .unwrap();
+        let (key, endorsed) = attesting(&tpm).await;
         let endorsement = match endorsed.certificate {
             Some(certificate) => Endorsement::EkCertificate { certificate, ek: endorsed.public },
             None => Endorsement::EkPublic { ek: endorsed.public },
@@ -114,6 +106,20 @@ impl Rig {
         let answer = self.client.exchange(exchange).await?;
         Ok(GrantBody::parse(SignedGrant::parse(&answer).unwrap().body).unwrap())
     }
+}
+
+/// Makes an attestation key in a TPM, ready to quote.
+pub(crate) async fn attesting(tpm: &Tpm) -> (AttestationKey, Endorsed) {
+    let key = tpm.run(|device| device.create_attestation_key()).await.unwrap();
+    let credentials = key.credentials.duplicate();
+    let endorsed = tpm
+        .run(move |device| {
+            device.use_attestation_key(&credentials)?;
+            device.endorsement()
+        })
+        .await
+        .unwrap();
+    (key, endorsed)
 }
 
 /// An exchange out of its parts.

@@ -153,14 +153,26 @@ impl Runner {
 
     /// Runs the hostile step in the job's working directory.
     pub(crate) fn hostile(&self, arguments: &[&str]) -> Output {
+        run(&mut self.hostile_command("", arguments))
+    }
+
+    /// The same as a command, with these limits in the step's manifest.
+    pub(crate) fn hostile_command(&self, limits: &str, arguments: &[&str]) -> Command {
         let step = self.step("hostile");
+        if !limits.is_empty() {
+            let manifest = step.with_file_name("step.toml");
+            let text = std::fs::read_to_string(&manifest).unwrap();
+            std::fs::write(&manifest, format!("{text}\n[limits]\n{limits}\n")).unwrap();
+        }
         self.write("readonly/file", "may only be read\n");
-        let work = format!("work={}", self.work().join("inner").display());
-        let readonly = format!("readonly={}", self.work().join("readonly").display());
         self.write("inner/inside", "inside\n");
+        let dir = |name: &str, folder: &str| format!("{name}={}", self.work().join(folder).display());
+        let (work, readonly) = (dir("work", "inner"), dir("readonly", "readonly"));
         let mut all = vec!["--dir", &work, "--dir", &readonly, step.to_str().unwrap(), "--"];
         all.extend(arguments);
-        self.job(&all)
+        let mut command = self.command(Users::JOB, "attest-run", &all);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
     }
 
     /// Starts the agent and waits until it serves.
@@ -193,6 +205,14 @@ impl Runner {
     /// The agent's process id.
     pub(crate) fn agent_pid(&self) -> u32 {
         self.agent.as_ref().unwrap().id()
+    }
+
+    /// The process id of the agent's spawner.
+    pub(crate) fn spawner_pid(&self) -> u32 {
+        let agent = self.agent_pid();
+        let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
+        let line = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
+        children.split_whitespace().find(|pid| line(pid).contains("__spawner")).unwrap().parse().unwrap()
     }
 
     /// Ends the agent at once.

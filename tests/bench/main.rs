@@ -1,0 +1,83 @@
+//! `make bench`: what attest-run costs, beside what it stands in for. Both columns of a row are measured in this run,
+//! turn and turn about.
+//!
+//! `bench WASMTIME`: the program `wasmtime`, for the script that a user would write.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a bench that can't go on has failed"
+)]
+
+#[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests use the rest")]
+mod support;
+
+mod broker;
+mod path;
+mod tpm;
+
+use std::time::{Duration, Instant};
+
+/// Rounds of what takes milliseconds, and of what takes less.
+const ROUNDS: usize = 40;
+const MANY_ROUNDS: usize = 1000;
+
+fn main() {
+    // `cargo bench` says `--bench` last.
+    let Some(wasmtime) = std::env::args().nth(1).filter(|argument| !argument.starts_with("--")) else {
+        panic!("`make bench` says where `wasmtime` is");
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    println!("{}\n", machine());
+    path::steps(&wasmtime);
+    tpm::commands();
+    runtime.block_on(broker::throughput());
+    path::counts();
+    runtime.block_on(path::memory());
+}
+
+/// Which machine this is.
+fn machine() -> String {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{cores} cores of {}, Linux {}", model.unwrap_or("an unknown processor"), kernel.trim())
+}
+
+/// Median of how long each of two took, in turn.
+fn in_turn(rounds: usize, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> (Duration, Duration) {
+    let (mut first, mut second) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
+    ours();
+    theirs();
+    for _ in 0..rounds {
+        first.push(timed(&mut ours));
+        second.push(timed(&mut theirs));
+    }
+    (median(first), median(second))
+}
+
+fn timed(work: &mut impl FnMut()) -> Duration {
+    let began = Instant::now();
+    work();
+    began.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// A row: what, ours, theirs, the ratio.
+fn row(what: &str, ours: Duration, beside: &str, theirs: Duration) {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+    println!(
+        "{what:44} {:>9.3} ms   {beside:44} {:>9.3} ms   {:>5.2} x",
+        milliseconds(ours),
+        milliseconds(theirs),
+        ours.as_secs_f64() / theirs.as_secs_f64()
+    );
+}
