@@ -69,7 +69,7 @@ impl Swtpm {
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while !socket.exists() {
+        while !listens(&socket) {
             assert!(Instant::now() < deadline, "swtpm does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -95,6 +95,13 @@ impl Swtpm {
             .unwrap();
         (root, ca.join("issuercert.pem"))
     }
+}
+
+/// Whether somebody listens on a socket, without connecting to it: a simulator serves one connection at a time.
+fn listens(socket: &Path) -> bool {
+    const ACCEPTS: &str = "00010000"; // `__SO_ACCEPTCON`
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    sockets.lines().any(|line| line.ends_with(socket.to_str().unwrap()) && line.contains(ACCEPTS))
 }
 
 fn name_of(path: &Path) -> String {
