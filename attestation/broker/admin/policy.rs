@@ -1,12 +1,13 @@
 //! `policy`: checked before it counts.
 
 use super::state::{State, admin_entry};
-use super::{Global, print_text};
+use super::{Global, print};
 use crate::policy::{LONGEST_POLICY, Policy as Compiled};
 use crate::store::{ApplyPolicy, Store};
 use attest_evidence::Sha256Digest;
 use attest_evidence::report::{Explain as _, Fault, Report};
 use clap::Subcommand;
+use serde_json::json;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,7 @@ impl Policy {
             Self::Check { file } => {
                 let policy = Compiled::compile(0, &read(&file)?).map_err(|error| at(&file, error.report()))?;
                 narrate!("{} is a policy of {} rules", file.display(), policy.rules());
+                print(global, "attest-run/policy-checked/v1", &json!({ "rules": policy.rules() }), String::new);
             }
             Self::Apply { file } => {
                 let text = read(&file)?;
@@ -41,14 +43,19 @@ impl Policy {
                 let store = State::of(global)?.store().await?;
                 let version = apply(&store, &text, &file.display().to_string()).await?;
                 narrate!("version {version} is in force");
+                print(global, "attest-run/policy-applied/v1", &json!({ "version": version }), String::new);
             }
-            Self::Schema => print_text(crate::policy::SCHEMA),
+            Self::Schema => {
+                print(global, "attest-run/policy-schema/v1", &json!({ "text": crate::policy::SCHEMA }), || {
+                    crate::policy::SCHEMA.to_owned()
+                });
+            }
             Self::Show => {
                 let store = State::of(global)?.store().await?;
                 let version = store.policy_version().await.map_err(|error| error.report())?;
-                if let Some(row) = store.policy(version).await.map_err(|error| error.report())? {
-                    print_text(&row.text);
-                }
+                let row = store.policy(version).await.map_err(|error| error.report())?;
+                let text = row.map(|row| row.text).unwrap_or_default();
+                print(global, "attest-run/policy/v1", &json!({ "version": version, "text": text }), || text.clone());
                 narrate!("version {version}");
             }
         }

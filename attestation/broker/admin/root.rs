@@ -7,6 +7,7 @@ use attest_appraisal::TpmClass;
 use attest_evidence::Sha256Digest;
 use attest_evidence::report::{Explain as _, Fault, Report};
 use clap::{Args, Subcommand};
+use serde_json::json;
 use std::path::PathBuf;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -58,6 +59,8 @@ impl Root {
             Some(class) => narrate!("`{subject}` vouches for TPMs of class {class}"),
             None => narrate!("`{subject}` is known as an intermediate"),
         }
+        let added = json!({ "subject": subject, "sha256": fingerprint, "class": role.class.map(TpmClass::as_str) });
+        super::print(global, "attest-run/root-added/v1", &added, String::new);
         Ok(())
     }
 }

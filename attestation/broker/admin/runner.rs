@@ -65,9 +65,9 @@ impl Runner {
                 let shown = name.clone();
                 list(global, &state, move |row| row.runner.name == shown).await
             }
-            Self::Approve { name } => set_state(&state, name, RunnerState::Approved).await,
-            Self::Suspend { name } => set_state(&state, name, RunnerState::Suspended).await,
-            Self::Retire { name } => set_state(&state, name, RunnerState::Retired).await,
+            Self::Approve { name } => set_state(global, &state, name, RunnerState::Approved).await,
+            Self::Suspend { name } => set_state(global, &state, name, RunnerState::Suspended).await,
+            Self::Retire { name } => set_state(global, &state, name, RunnerState::Retired).await,
         }
     }
 }
@@ -167,7 +167,7 @@ async fn list(global: &Global, state: &State, wanted: impl Fn(&RunnerRow) -> boo
     Ok(())
 }
 
-async fn set_state(state: &State, runner: RunnerName, new: RunnerState) -> Result<(), Report> {
+async fn set_state(global: &Global, state: &State, runner: RunnerName, new: RunnerState) -> Result<(), Report> {
     let audit = admin_entry("runner state", &(&runner, new))?;
     let revoked = |lease: &LeaseId, now| {
         Entry::new(now, Kind::LeaseEnded, &serde_json::json!({ "lease": lease, "how": "revoked" }))
@@ -175,8 +175,10 @@ async fn set_state(state: &State, runner: RunnerName, new: RunnerState) -> Resul
     let change = SetRunnerState { runner: runner.clone(), state: new, now: SystemClock.now(), audit, revoked };
     let ended = state.store().await?.commit(change).await.map_err(|error| error.report())?;
     narrate!("`{runner}` is {}", new.as_str());
-    for lease in ended {
+    for lease in &ended {
         narrate!("lease {lease} is revoked");
     }
+    let changed = serde_json::json!({ "runner": runner, "state": new, "revoked": ended });
+    print(global, "attest-run/runner-state/v1", &changed, String::new);
     Ok(())
 }

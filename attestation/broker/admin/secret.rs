@@ -10,6 +10,7 @@ use attest_evidence::name::{SecretName, Stage};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use clap::Subcommand;
 use serde::Serialize;
+use serde_json::json;
 use std::io::Read as _;
 use std::path::PathBuf;
 
@@ -55,7 +56,7 @@ impl Secret {
     pub(super) async fn run(self, global: &Global) -> Result<(), Report> {
         let state = State::of(global)?;
         match self {
-            Self::Set { name, stage, file } => set(&state, name, stage, file).await,
+            Self::Set { name, stage, file } => set(global, &state, name, stage, file).await,
             Self::List => {
                 let rows = state.store().await?.secrets().await.map_err(|error| error.report())?;
                 let secrets = rows
@@ -77,13 +78,20 @@ impl Secret {
                 let delete = DeleteSecret { stage, name: name.clone(), audit };
                 state.store().await?.commit(delete).await.map_err(|error| error.report())?;
                 narrate!("{stage} secret `{name}` is deleted");
+                print(global, "attest-run/secret-deleted/v1", &json!({ "stage": stage, "name": name }), String::new);
                 Ok(())
             }
         }
     }
 }
 
-async fn set(state: &State, name: SecretName, stage: Stage, file: Option<PathBuf>) -> Result<(), Report> {
+async fn set(
+    global: &Global,
+    state: &State,
+    name: SecretName,
+    stage: Stage,
+    file: Option<PathBuf>,
+) -> Result<(), Report> {
     let value = read(file)?;
     secrets::check(&value).map_err(|error| error.report())?;
     let broker = std::sync::Arc::new(state.broker(Settings::default()).await?);
@@ -100,6 +108,8 @@ async fn set(state: &State, name: SecretName, stage: Stage, file: Option<PathBuf
     };
     let version = broker.store().commit(set).await.map_err(|error| error.report())?;
     narrate!("{stage} secret `{name}` is set, version {version}");
+    let set = json!({ "stage": stage, "name": name, "version": version });
+    print(global, "attest-run/secret-set/v1", &set, String::new);
     Ok(())
 }
 
