@@ -6,6 +6,7 @@
 
 mod exchange;
 mod house;
+mod jobs;
 mod steps;
 mod support;
 mod tpm;

@@ -4,7 +4,7 @@ use crate::certificate::TpmClass;
 use crate::key::AttestationKey;
 use crate::quote::{QuoteRefused, RawQuote, VerifiedQuote};
 use attest_evidence::Sha256Digest;
-use attest_evidence::exchange::{Exchange, Isolation, Request, RunnerState, qualifying_data};
+use attest_evidence::exchange::{Exchange, Isolation, RunnerState, qualifying_data, session_qualifying_data};
 use attest_evidence::name::RunnerName;
 use attest_evidence::report::{Explain, Fault, Report};
 
@@ -67,30 +67,46 @@ pub enum HostRefused {
     UnknownLog(u16),
 }
 
+/// What evidence is for. A quote for one purpose is worth nothing for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A grant.
+    Grant,
+    /// The redemption of a CI token.
+    Session,
+}
+
 impl AppraisedHost {
-    /// Appraises the evidence of `exchange` against what is known of `runner`.
+    /// Appraises the evidence of `exchange` against what is known of `runner`, which claims `isolation`.
     ///
-    /// `request` must be what [`Exchange::request`] parses to. The caller must have checked the challenge and
-    /// taken its nonce out of use.
+    /// The caller must have parsed the claim out of `exchange`, checked the challenge and taken its nonce out of use.
     ///
     /// # Errors
     /// See [`HostRefused`]: the first thing wrong.
-    pub fn appraise(exchange: &Exchange<'_>, request: &Request, runner: &EnrolledRunner) -> Result<Self, HostRefused> {
+    pub fn appraise(
+        exchange: &Exchange<'_>,
+        purpose: Purpose,
+        isolation: Isolation,
+        runner: &EnrolledRunner,
+    ) -> Result<Self, HostRefused> {
         if exchange.challenge.ak != *runner.key.name() {
             return Err(HostRefused::OtherKey);
         }
         let evidence = &exchange.evidence;
         let raw = RawQuote { message: evidence.quote, signature: evidence.signature, pcrs: evidence.pcrs };
-        let quote =
-            raw.parse()?.verify(&runner.key, &qualifying_data(&exchange.bound), exchange.challenge.selection)?;
+        let qualifying = match purpose {
+            Purpose::Grant => qualifying_data(&exchange.bound),
+            Purpose::Session => session_qualifying_data(&exchange.bound),
+        };
+        let quote = raw.parse()?.verify(&runner.key, &qualifying, exchange.challenge.selection)?;
         if let Some((kind, _)) = evidence.logs.first() {
             return Err(HostRefused::UnknownLog(*kind));
         }
         if runner.state != RunnerState::Approved {
             return Err(HostRefused::State { runner: runner.name.clone(), state: runner.state });
         }
-        if request.isolation != runner.isolation {
-            let (claimed, approved) = (request.isolation, runner.isolation);
+        if isolation != runner.isolation {
+            let (claimed, approved) = (isolation, runner.isolation);
             return Err(HostRefused::Isolation { runner: runner.name.clone(), claimed, approved });
         }
         Ok(Self {

@@ -5,10 +5,12 @@
 //! * [`AttestationKey`]: a public area that a quote may be believed from;
 //! * [`VerifiedEndorsement`]: a certificate that leads to a root, and the [`TpmClass`] that root stands for;
 //! * [`VerifiedQuote`]: a quote by that key, for this request, over exactly these PCRs;
+//! * [`ci::VerifiedToken`]: what a CI system has said of a job;
 //! * [`AppraisedHost`]: the machine behind it. The broker grants nothing without one.
 #![warn(clippy::indexing_slicing)]
 
 mod certificate;
+pub mod ci;
 mod endorsement;
 mod host;
 mod key;
@@ -17,6 +19,6 @@ mod signature;
 
 pub use certificate::{CertificateRefused, Roots, TpmClass, VerifiedEndorsement};
 pub use endorsement::{EndorsementRefused, ProvenEndorsement};
-pub use host::{AppraisedHost, EnrolledRunner, HostRefused};
+pub use host::{AppraisedHost, EnrolledRunner, HostRefused, Purpose};
 pub use key::{AttestationKey, KeyRefused};
 pub use quote::{ParsedQuote, QuoteRefused, RawQuote, VerifiedQuote};

@@ -7,6 +7,7 @@ macro_rules! narrate {
     }};
 }
 
+mod issuer;
 mod policy;
 mod root;
 mod runner;
@@ -58,6 +59,9 @@ enum Action {
     /// Say who may vouch for TPMs
     #[command(subcommand)]
     Root(root::Root),
+    /// Say whose CI tokens are believed
+    #[command(subcommand)]
+    Issuer(issuer::Issuer),
     /// Set and delete secrets
     #[command(subcommand)]
     Secret(secret::Secret),
@@ -90,6 +94,7 @@ pub fn run(command: Command) -> ExitCode {
             Action::Init => serve::init(global).await,
             Action::Runner(runner) => runner.run(global).await,
             Action::Root(root) => root.run(global).await,
+            Action::Issuer(issuer) => issuer.run(global).await,
             Action::Secret(secret) => secret.run(global).await,
             Action::Policy(policy) => policy.run(global).await,
         }

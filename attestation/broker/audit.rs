@@ -19,6 +19,8 @@ pub enum Kind {
     LeaseEnded,
     /// A message about a lease that was not believed.
     LeaseRefused,
+    /// A CI token redeemed into a job session.
+    Session,
     /// An enrolment, done or refused.
     Enrolment,
     /// An act of an admin.
@@ -33,6 +35,7 @@ impl Kind {
             Self::Refused => "refused",
             Self::LeaseEnded => "lease-ended",
             Self::LeaseRefused => "lease-refused",
+            Self::Session => "session",
             Self::Enrolment => "enrolment",
             Self::Admin => "admin",
         }

@@ -1,5 +1,6 @@
 //! What all parts of a running broker share.
 
+use crate::issuers::Issuers;
 use crate::keys::{BrokerKeys, KeyError, RootKey, StoredKeys};
 use crate::policy::{Policy, PolicyError};
 use crate::refusals::Refusals;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub lease_seconds: u64,
     /// Seconds between heartbeats.
     pub heartbeat_seconds: u32,
+    /// Seconds after which a job session ends, whatever the job says.
+    pub session_seconds: u64,
 }
 
 impl Settings {
@@ -34,7 +37,13 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         let pcrs = PcrSelection::of(Self::PCRS.into_iter().filter_map(attest_evidence::tpm::PcrIndex::new));
-        Self { pcrs, challenge_seconds: 60, lease_seconds: 15 * 60, heartbeat_seconds: 10 }
+        Self {
+            pcrs,
+            challenge_seconds: 60,
+            lease_seconds: 15 * 60,
+            heartbeat_seconds: 10,
+            session_seconds: 6 * 60 * 60,
+        }
     }
 }
 
@@ -45,6 +54,7 @@ pub struct Broker {
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) refusals: Refusals,
+    pub(crate) issuers: Issuers,
     policy: RwLock<Option<Arc<Policy>>>,
 }
 
@@ -85,7 +95,15 @@ impl Broker {
             .await?
             .ok_or(StoreError::Missing { kind: "broker in this database", name: database.display().to_string() })?;
         let keys = BrokerKeys::open(root, stored)?;
-        Ok(Self { store, keys, settings, clock, refusals: Refusals::default(), policy: RwLock::new(None) })
+        Ok(Self {
+            store,
+            keys,
+            settings,
+            clock,
+            refusals: Refusals::default(),
+            issuers: Issuers::default(),
+            policy: RwLock::new(None),
+        })
     }
 
     /// Makes the database and the keys of a new broker.

@@ -2,9 +2,11 @@
 
 mod grant;
 mod job;
+mod session;
 
 pub use grant::{Grant, GrantError};
-pub use job::{JobRefused, VerifiedJob};
+pub use job::{Job, JobRefused, VerifiedJob};
+use session::SessionRefused;
 
 use crate::audit::{Entry, Kind};
 use crate::broker::{Broker, PolicyInForceError};
@@ -13,11 +15,11 @@ use crate::refusals::Record as Recorded;
 use crate::secrets;
 use crate::server::Refusal;
 use crate::store::{ConsumeNonce, Consumed, Record, RunnerRow, StoreError, Transaction, record};
-use attest_appraisal::AppraisedHost;
+use attest_appraisal::{AppraisedHost, Purpose};
 use attest_evidence::exchange::{
     Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
 };
-use attest_evidence::name::SecretName;
+use attest_evidence::name::{JobSessionId, LeaseId, SecretName};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::{Malformed, SecretBytes, Sha256Digest};
 use serde::Serialize;
@@ -39,12 +41,8 @@ impl Broker {
     /// # Errors
     /// The refusal, once that is on the disk.
     pub(crate) async fn exchange(&self, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-        // Before the challenge is known to be ours there is nothing to remember a refusal by.
-        let challenge = Exchange::challenge_of(bytes).map_err(|malformed| Refusal::of(&malformed_report(malformed)))?;
-        let now = self.now();
-        self.keys.challenge().check(&challenge, now).map_err(|refused| Refusal::of(&challenge_report(refused)))?;
-        let consume = ConsumeNonce { nonce: challenge.nonce.clone(), expires: challenge.expires, now };
-        let refused = match self.store.commit(consume).await? {
+        let (challenge, consumed) = self.take_challenge(bytes).await?;
+        let refused = match consumed {
             Consumed::Replayed => Refused::Replayed,
             Consumed::Fresh => {
                 // What a decision rests on may change while it is made. Then it is made once more.
@@ -61,13 +59,24 @@ impl Broker {
         Err(self.refuse(&challenge, bytes, &refused).await)
     }
 
+    /// Takes the challenge in front of `bytes` out of use, if it is ours, before anything else is looked at.
+    async fn take_challenge(&self, bytes: &[u8]) -> Result<(Challenge, Consumed), Refusal> {
+        // Before the challenge is known to be ours there is nothing to remember a refusal by.
+        let challenge = Exchange::challenge_of(bytes).map_err(|malformed| Refusal::of(&malformed_report(malformed)))?;
+        let now = self.now();
+        self.keys.challenge().check(&challenge, now).map_err(|refused| Refusal::of(&challenge_report(refused)))?;
+        let consume = ConsumeNonce { nonce: challenge.nonce.clone(), expires: challenge.expires, now };
+        let consumed = self.store.commit(consume).await?;
+        Ok((challenge, consumed))
+    }
+
     /// From a challenge whose nonce has been used up to a grant that is on the disk.
     async fn decide(&self, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
         let exchange = Exchange::parse(bytes)?;
         let request = Request::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
-        let host = AppraisedHost::appraise(&exchange, &request, &row.runner)?;
-        let job = VerifiedJob::identify(request.session.as_ref(), &host)?;
+        let host = AppraisedHost::appraise(&exchange, Purpose::Grant, request.isolation, &row.runner)?;
+        let job = VerifiedJob::identify(self, request.session.as_ref(), &host, row.id).await?;
         let policy = self.policy().await?;
         let decision = Decision::ask(&policy, &host, &job, &request)?;
         let secrets = self.open_secrets(&request).await?;
@@ -77,13 +86,24 @@ impl Broker {
             grant.body().audit.clone(),
             grant.body().issued,
             Kind::Granted,
-            &GrantedEntry { grant: &grant, host: &host, decision: &decision, request: &request },
+            &GrantedEntry { grant: &grant, host: &host, job: &job, decision: &decision, request: &request },
         )?;
         let signed = grant.sign(&self.keys);
-        let record =
-            RecordGrant { runner: row, policy_version: decision.policy_version(), lease: grant.into_lease(), entry };
-        self.store.commit(record).await?;
-        Ok(signed)
+        let record = RecordGrant {
+            runner: row,
+            policy_version: decision.policy_version(),
+            session: request.session.clone(),
+            lease: grant.into_lease(),
+            entry,
+        };
+        match self.store.commit(record).await? {
+            None => Ok(signed),
+            Some(first) => {
+                let job = job.job().map(|job| job.key.clone()).unwrap_or_default();
+                tracing::error!(%job, %first, "ALARM: a second lease for one component of one job");
+                Err(Refused::SecondLease { job, first })
+            }
+        }
     }
 
     /// The values of the secrets asked for, after policy has said yes.
@@ -173,6 +193,10 @@ enum Refused {
     Policy(#[from] PolicyInForceError),
     #[error(transparent)]
     Denied(#[from] Denied),
+    #[error(transparent)]
+    Session(#[from] SessionRefused),
+    #[error("this component has had its lease in CI job {job}")]
+    SecondLease { job: String, first: LeaseId },
     #[error("there is no secret `{0}`")]
     NoSecret(String),
     #[error(transparent)]
@@ -188,7 +212,8 @@ impl Refused {
             Self::Replayed | Self::Malformed(_) | Self::UnknownRunner | Self::Host(_) => false,
             // A store may refuse before the quote is looked at, and nothing is claimed by that.
             Self::Store(_) => false,
-            Self::Job(_) | Self::Policy(_) | Self::Denied(_) | Self::NoSecret(_) | Self::Grant(_) => true,
+            Self::Job(_) | Self::Session(_) | Self::SecondLease { .. } => true,
+            Self::Policy(_) | Self::Denied(_) | Self::NoSecret(_) | Self::Grant(_) => true,
         }
     }
 }
@@ -204,6 +229,10 @@ impl Explain for Refused {
                 .hint("enroll this runner: `attest-run enroll --broker URL --token -`"),
             Self::Host(refused) => refused.report(),
             Self::Job(refused) => refused.report(),
+            Self::Session(refused) => refused.report(),
+            Self::SecondLease { first, .. } => report("AR-J305", Fault::Identity).fact("first lease", first).hint(
+                "a component gets one lease in a job. If the job runs it once only, another step of it ran it first: tell whoever runs the broker",
+            ),
             Self::Policy(PolicyInForceError::None) => {
                 Report::new("AR-P401", Fault::Refused, "no policy has been applied").hint(
                     "an admin applies one: `attest-broker policy apply FILE`. Without a policy nothing is released",
@@ -245,14 +274,16 @@ fn challenge_report(refused: ChallengeRefused) -> Report {
 struct RecordGrant {
     runner: RunnerRow,
     policy_version: i64,
+    session: Option<JobSessionId>,
     lease: crate::store::LeaseRow,
     entry: Entry,
 }
 
 impl Transaction for RecordGrant {
-    type Output = ();
+    /// The lease that the job's component has had before; then nothing was committed.
+    type Output = Option<LeaseId>;
 
-    async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Option<LeaseId>, StoreError> {
         let row = sqlx::query(
             "SELECT (SELECT state FROM runners WHERE id = ?), (SELECT coalesce(max(version), 0) FROM policies)",
         )
@@ -264,8 +295,14 @@ impl Transaction for RecordGrant {
         if state.as_deref() != Some(self.runner.runner.state.as_str()) || version != self.policy_version {
             return Err(StoreError::Stale);
         }
-        crate::store::insert_lease(connection, &self.lease, self.runner.id).await?;
-        record(connection, &self.entry).await
+        if let Some(session) = &self.session
+            && let Some(first) = crate::store::lease_of(connection, session, &self.lease.component).await?
+        {
+            return Ok(Some(first));
+        }
+        crate::store::insert_lease(connection, &self.lease, self.runner.id, self.session.as_ref()).await?;
+        record(connection, &self.entry).await?;
+        Ok(None)
     }
 }
 
@@ -273,6 +310,7 @@ impl Transaction for RecordGrant {
 struct GrantedEntry<'a> {
     grant: &'a Grant,
     host: &'a AppraisedHost,
+    job: &'a VerifiedJob,
     decision: &'a Decision,
     request: &'a Request,
 }
@@ -286,6 +324,7 @@ impl Serialize for GrantedEntry<'_> {
         let clock = self.host.quote().clock();
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("runner", self.host.runner())?;
+        map.serialize_entry("job", &self.job.job().map(|job| (&job.issuer, &job.key)))?;
         map.serialize_entry("tpm_class", self.host.class().as_str())?;
         map.serialize_entry("isolation", &self.host.isolation())?;
         map.serialize_entry("boot_state", &self.host.quote().pcrs().digest())?;

@@ -15,6 +15,7 @@ pub mod audit;
 mod broker;
 mod enrolment;
 pub mod exchange;
+mod issuers;
 mod keys;
 mod leases;
 pub mod policy;

@@ -4,6 +4,7 @@
 //! while it was committing the last: many exchanges, one sync (group commit).
 
 mod error;
+mod jobs;
 mod leases;
 mod nonces;
 mod policies;
@@ -13,6 +14,7 @@ mod secrets;
 mod writer;
 
 pub use error::StoreError;
+pub use jobs::{IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};
 pub use leases::{EndEntry, EndLostLeases, LeaseRow, LeaseUpdate, UpdateLease};
 pub use nonces::{ConsumeNonce, Consumed};
 pub use policies::{ApplyPolicy, PolicyRow};
@@ -25,7 +27,7 @@ pub use writer::Transaction;
 
 use crate::audit::Entry;
 use attest_evidence::UnixSeconds;
-pub(crate) use leases::insert as insert_lease;
+pub(crate) use leases::{insert as insert_lease, of as lease_of};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;

@@ -19,6 +19,7 @@ mod enrolment;
 mod grant;
 mod lease;
 mod request;
+mod session;
 
 pub use challenge::{Challenge, ChallengeKey, ChallengeRefused, ChallengeRequest, Nonce};
 pub use enrolment::{
@@ -31,6 +32,7 @@ pub use request::{
     BoundDirectory, DirectoryMode, Isolation, KeyFormat, KeyRequest, KeyUse, Request, SecretRequest, SecretUse,
     StepIdentity,
 };
+pub use session::{SessionOpened, SessionRequest, session_qualifying_data};
 
 use crate::bytes::{Malformed, Problem, Reader, put_sized_u16, put_sized_u32};
 use crate::digest::Sha256Digest;
@@ -95,6 +97,18 @@ pub fn user_qualifying_data(nonce: &[u8]) -> Sha256Digest {
 /// # Errors
 /// Refuses a request that makes it longer than [`LONGEST_BOUND`].
 pub fn write_bound(challenge: &Challenge, request: &Request) -> Result<Vec<u8>, Malformed> {
+    bind(challenge, &request.to_bytes())
+}
+
+/// The bytes of the `bound` of a redemption.
+///
+/// # Errors
+/// Refuses a token that makes it longer than [`LONGEST_BOUND`].
+pub fn write_session_bound(challenge: &Challenge, request: &SessionRequest) -> Result<Vec<u8>, Malformed> {
+    bind(challenge, &request.to_bytes())
+}
+
+fn bind(challenge: &Challenge, request: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut bound = Vec::new();
     let too_long = |length: usize| Malformed {
         structure: "bound",
@@ -102,7 +116,7 @@ pub fn write_bound(challenge: &Challenge, request: &Request) -> Result<Vec<u8>, 
         problem: Problem::TooMany { field: "length", value: length as u64, most: LONGEST_BOUND.into() },
     };
     put_sized_u16(&mut bound, &challenge.to_bytes()).ok_or_else(|| too_long(0))?;
-    bound.extend(request.to_bytes());
+    bound.extend(request);
     if bound.len() as u64 > LONGEST_BOUND.into() { Err(too_long(bound.len())) } else { Ok(bound) }
 }
 

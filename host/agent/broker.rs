@@ -4,7 +4,7 @@ use attest_evidence::SecretBytes;
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
     ActivationRequest, Challenge, ChallengeRequest, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest,
-    LONGEST_EXCHANGE, Pins,
+    LONGEST_EXCHANGE, Pins, SessionOpened,
 };
 use attest_evidence::name::AuditId;
 use attest_evidence::report::{Explain, Fault, Report};
@@ -185,6 +185,15 @@ impl BrokerClient {
     /// See [`BrokerError`].
     pub async fn exchange(&self, exchange: Vec<u8>) -> Result<Bytes, BrokerError> {
         self.post("/v1/exchange", "application/octet-stream", exchange.into()).await
+    }
+
+    /// Redeems a CI token.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn redeem(&self, redemption: Vec<u8>) -> Result<SessionOpened, BrokerError> {
+        let body = self.post("/v1/session", "application/octet-stream", redemption.into()).await?;
+        self.parse(&body)
     }
 
     /// Delivers a sealed lease message.

@@ -2,6 +2,7 @@
 
 mod broker;
 mod interposer;
+mod issuer;
 mod process;
 mod programs;
 mod rig;
@@ -12,6 +13,7 @@ mod tracer;
 
 pub(crate) use broker::Broker;
 pub(crate) use interposer::{Deed, Interposer};
+pub(crate) use issuer::{Issuer, IssuerKey, Mood};
 pub(crate) use process::{Output, run};
 pub(crate) use programs::{programs, step, worker_programs};
 pub(crate) use rig::{Rig, assemble, attesting, refusal};

@@ -5,7 +5,8 @@ use attest_agent::{BrokerClient, BrokerError};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
     ActivationRequest, Challenge, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, GrantBody,
-    Isolation, RawEvidence, Request, SignedGrant, StepIdentity, qualifying_data, write_bound, write_exchange,
+    Isolation, RawEvidence, Request, SessionOpened, SessionRequest, SignedGrant, StepIdentity, qualifying_data,
+    session_qualifying_data, write_bound, write_exchange, write_session_bound,
 };
 use attest_evidence::name::Stage;
 use attest_evidence::tpm::Credential;
@@ -99,6 +100,22 @@ impl Rig {
         let bound = write_bound(&challenge, request).unwrap();
         let quote = self.quote(&challenge, &bound).await;
         assemble(&bound, &quote)
+    }
+
+    /// The bytes of a good redemption of `token`.
+    pub(crate) async fn redemption(&self, token: &str) -> Vec<u8> {
+        let challenge = self.challenge().await;
+        let request = SessionRequest { isolation: Isolation::Direct, token: token.to_owned() };
+        let bound = write_session_bound(&challenge, &request).unwrap();
+        let qualifying = session_qualifying_data(&Sha256Digest::of(&bound));
+        let selection = challenge.selection;
+        let quote = self.tpm.run(move |device| device.quote(selection, &qualifying)).await.unwrap();
+        assemble(&bound, &quote)
+    }
+
+    /// Redeems a CI token.
+    pub(crate) async fn redeem(&self, token: &str) -> Result<SessionOpened, BrokerError> {
+        self.client.redeem(self.redemption(token).await).await
     }
 
     /// Sends bytes as an exchange.

@@ -38,13 +38,7 @@ impl Root {
         let Self::Add { role, file } = self;
         let unreadable =
             |reason: String| Report::new("AR-B007", Fault::Usage, format!("can't read {}: {reason}", file.display()));
-        let bytes = std::fs::read(&file).map_err(|error| unreadable(error.to_string()))?;
-        let certificate = if bytes.starts_with(b"-----BEGIN") {
-            let (_, pem) = x509_parser::pem::parse_x509_pem(&bytes).map_err(|error| unreadable(error.to_string()))?;
-            pem.contents
-        } else {
-            bytes
-        };
+        let certificate = super::issuer::certificate(&file)?;
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| unreadable(error.to_string()))?;
         if !parsed.is_ca() {
             return Err(Report::new("AR-B008", Fault::Refused, "the certificate is not an authority's")

@@ -1,6 +1,9 @@
 //! Which CI job it is.
 
+use crate::broker::Broker;
+use crate::store::StoreError;
 use attest_appraisal::AppraisedHost;
+use attest_appraisal::ci::JobClaims;
 use attest_evidence::Sha256Digest;
 use attest_evidence::name::JobSessionId;
 use attest_evidence::report::{Explain, Fault, Report};
@@ -12,26 +15,64 @@ use attest_evidence::report::{Explain, Fault, Report};
 #[derive(Debug, Clone)]
 pub struct VerifiedJob {
     bound: Sha256Digest,
+    job: Option<Job>,
+}
+
+/// A job whose CI system has spoken for it.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its session.
+    pub session: JobSessionId,
+    /// Who issued the token.
+    pub issuer: String,
+    /// The issuer's ids for it.
+    pub key: String,
+    /// What the token said.
+    pub claims: JobClaims,
 }
 
 /// Why a job is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JobRefused {
-    /// No CI token was redeemed into this session.
-    #[error("there is no job session `{0}`")]
+    /// No CI token was redeemed into this session, or not by this runner: callers learn no more than that.
+    #[error("this runner has no job session `{0}`")]
     UnknownSession(JobSessionId),
+    /// It was, and it is over.
+    #[error("the job session `{0}` has ended")]
+    Ended(JobSessionId),
+    /// The store can't say.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl VerifiedJob {
-    /// Finds the job of the session that a request names.
+    /// Finds the job of the session that a request names. It must have been opened by the attestation key that made
+    /// the quote: a session is nothing in the hands of another runner.
+    ///
+    /// `runner` is the row of that runner.
     ///
     /// # Errors
-    /// [`JobRefused::UnknownSession`]. This broker redeems no CI tokens yet, so that it knows no session.
-    pub fn identify(session: Option<&JobSessionId>, host: &AppraisedHost) -> Result<Self, JobRefused> {
-        match session {
-            None => Ok(Self { bound: *host.bound() }),
-            Some(session) => Err(JobRefused::UnknownSession(session.clone())),
+    /// See [`JobRefused`].
+    pub(crate) async fn identify(
+        broker: &Broker,
+        session: Option<&JobSessionId>,
+        host: &AppraisedHost,
+        runner: i64,
+    ) -> Result<Self, JobRefused> {
+        let bound = *host.bound();
+        let Some(session) = session else { return Ok(Self { bound, job: None }) };
+        let row = broker.store().session(session).await?.filter(|row| row.runner_id == runner);
+        let row = row.ok_or_else(|| JobRefused::UnknownSession(session.clone()))?;
+        if row.ended || row.expires <= broker.now() {
+            return Err(JobRefused::Ended(session.clone()));
         }
+        let job = Job { session: session.clone(), issuer: row.issuer, key: row.job, claims: row.claims };
+        Ok(Self { bound, job: Some(job) })
+    }
+
+    /// The job, if there is one.
+    pub const fn job(&self) -> Option<&Job> {
+        self.job.as_ref()
     }
 
     /// The request that it is about.
@@ -42,6 +83,13 @@ impl VerifiedJob {
 
 impl Explain for JobRefused {
     fn report(&self) -> Report {
-        Report::new("AR-X201", Fault::Identity, self.to_string())
+        let report = |code| Report::new(code, Fault::Identity, self.to_string());
+        match self {
+            Self::UnknownSession(_) => report("AR-J301").hint(
+                "redeem a token of the CI job first. A session is good on the runner that opened it, and nowhere else",
+            ),
+            Self::Ended(_) => report("AR-J302").hint("the job is over, or has run for longer than a session lasts"),
+            Self::Store(error) => crate::server::Refusal::from(error.clone()).report,
+        }
     }
 }

@@ -112,13 +112,13 @@ impl Question<'_> {
         &self,
         policy: &Policy,
         host: &AppraisedHost,
-        _job: &VerifiedJob,
+        job: &VerifiedJob,
         request: &Request,
     ) -> Result<Vec<String>, Denied> {
         let stage = request.step.stage;
         let resource_name = format!("{stage}/{}", self.name);
         let broken = |reason: String| Denied::Broken { resource: resource_name.clone(), reason };
-        let told = vec![
+        let mut told = vec![
             ("runner", host.runner().to_string()),
             ("tpm_class", host.class().to_string()),
             ("isolation", host.isolation().to_string()),
@@ -127,16 +127,47 @@ impl Question<'_> {
             ("manifest", request.manifest.to_string()),
         ];
 
+        let job = job.job().map(|job| {
+            let claims = &job.claims;
+            let texts = [
+                ("issuer", &job.issuer),
+                ("repository_id", &claims.repository_id),
+                ("owner_id", &claims.owner_id),
+                ("run_id", &claims.run_id),
+                ("event", &claims.event),
+                ("git_ref", &claims.git_ref),
+                ("workflow_ref", &claims.workflow_ref),
+                ("commit", &claims.commit),
+                ("environment", &claims.environment),
+                ("runner_environment", &claims.runner_environment),
+                ("actor_id", &claims.actor_id),
+                ("repository", &claims.repository),
+            ];
+            let flags = [("exact", claims.exact), ("ref_protected", claims.ref_protected)];
+            let texts = texts.map(|(name, value)| (name, value.clone()));
+            (texts, flags)
+        });
+
         let arguments = request.arguments.iter().cloned().map(RestrictedExpression::new_string);
         let measured = told
             .iter()
             .map(|(name, value)| ((*name).to_owned(), RestrictedExpression::new_string(value.clone())))
             .chain([("arguments".to_owned(), RestrictedExpression::new_set(arguments))]);
+        let mut measured: Vec<_> = measured.collect();
+        if let Some((texts, flags)) = job {
+            let named = |name: &str| name.to_owned();
+            let texts_of = texts.clone().map(|(name, value)| (named(name), RestrictedExpression::new_string(value)));
+            let flags_of = flags.map(|(name, value)| (named(name), RestrictedExpression::new_bool(value)));
+            let job = RestrictedExpression::new_record(texts_of.into_iter().chain(flags_of));
+            measured.push((named("job"), job.map_err(|error| broken(error.to_string()))?));
+            told.extend(texts);
+            told.extend(flags.map(|(name, value)| (name, value.to_string())));
+        }
         let claimed = [("step", request.step.name.to_string()), ("why", self.why.to_owned())]
             .map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
         let record = |fields: Vec<(String, RestrictedExpression)>| RestrictedExpression::new_record(fields);
         let mut context = vec![
-            ("measured".to_owned(), record(measured.collect()).map_err(|error| broken(error.to_string()))?),
+            ("measured".to_owned(), record(measured).map_err(|error| broken(error.to_string()))?),
             ("claimed".to_owned(), record(claimed.into()).map_err(|error| broken(error.to_string()))?),
         ];
         if let Some(formats) = &self.formats {

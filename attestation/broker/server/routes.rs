@@ -3,6 +3,7 @@
 //! | path | body | answer |
 //! |---|---|---|
 //! | `POST /v1/challenge` | JSON `ChallengeRequest` | challenge, binary |
+//! | `POST /v1/session` | redemption of a CI token, binary | JSON `SessionOpened` |
 //! | `POST /v1/exchange` | exchange, binary | signed grant, binary |
 //! | `POST /v1/lease` | sealed lease message, binary | nothing |
 //! | `POST /v1/enrolment` | JSON `EnrolmentRequest` | JSON `EnrolmentChallenge` |
@@ -38,6 +39,7 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 pub(super) fn routes(broker: Arc<Broker>) -> Router {
     Router::new()
         .route("/v1/exchange", post(exchange).layer(DefaultBodyLimit::max(LONGEST_BODY)))
+        .route("/v1/session", post(session).layer(DefaultBodyLimit::max(LONGEST_BODY)))
         .route("/v1/challenge", post(challenge))
         .route("/v1/lease", post(lease))
         .route("/v1/enrolment", post(begin_enrolment))
@@ -98,6 +100,13 @@ async fn challenge(
 
 async fn exchange(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<Vec<u8>, Refusal> {
     broker.exchange(&body).await
+}
+
+async fn session(
+    State(broker): State<Arc<Broker>>,
+    Binary(body): Binary,
+) -> Result<Json<attest_evidence::exchange::SessionOpened>, Refusal> {
+    broker.redeem(&body).await.map(Json)
 }
 
 async fn lease(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<StatusCode, Refusal> {

@@ -3,7 +3,7 @@
 use super::{Store, StoreError, Transaction, record, seconds, unix};
 use crate::audit::Entry;
 use attest_evidence::exchange::LeaseSignal;
-use attest_evidence::name::{AuditId, LeaseId, RunnerName, Stage, StepName};
+use attest_evidence::name::{AuditId, JobSessionId, LeaseId, RunnerName, Stage, StepName};
 use attest_evidence::{Sha256Digest, UnixSeconds};
 use sqlx::{Row as _, SqliteConnection};
 
@@ -33,11 +33,16 @@ pub struct LeaseRow {
 }
 
 /// Inserts a lease of the runner in row `runner` within the transaction of its grant.
-pub(crate) async fn insert(connection: &mut SqliteConnection, lease: &LeaseRow, runner: i64) -> Result<(), StoreError> {
+pub(crate) async fn insert(
+    connection: &mut SqliteConnection,
+    lease: &LeaseRow,
+    runner: i64,
+    session: Option<&JobSessionId>,
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO leases (id, audit, runner_id, runner, stage, step, component, issued, expires, heartbeat,
-                             last_seen, counter, sealed_key, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 'active')",
+                             last_seen, counter, sealed_key, session, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 'active')",
     )
     .bind(lease.id.as_str())
     .bind(lease.audit.as_str())
@@ -51,9 +56,24 @@ pub(crate) async fn insert(connection: &mut SqliteConnection, lease: &LeaseRow, 
     .bind(i64::from(lease.heartbeat))
     .bind(seconds(lease.issued))
     .bind(&lease.sealed_key)
+    .bind(session.map(JobSessionId::as_str))
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The lease that a component has had in a job, ended or not.
+pub(crate) async fn of(
+    connection: &mut SqliteConnection,
+    session: &JobSessionId,
+    component: &Sha256Digest,
+) -> Result<Option<LeaseId>, StoreError> {
+    let row = sqlx::query("SELECT id FROM leases WHERE session = ? AND component = ?")
+        .bind(session.as_str())
+        .bind(component.to_string())
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| row.get::<String, _>(0).parse().map_err(|_| StoreError::Row("lease id"))).transpose()
 }
 
 /// Applies an authenticated message about a lease.

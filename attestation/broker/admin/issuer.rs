@@ -1,0 +1,109 @@
+//! `issuer`: whose CI tokens are believed.
+
+use super::state::{State, admin_entry};
+use super::{Global, print};
+use crate::store::{IssuerRow, RemoveIssuer, SetIssuer};
+use attest_appraisal::ci::IssuerKind;
+use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::time::{Clock as _, SystemClock};
+use clap::Subcommand;
+use serde::Serialize;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Issuer {
+    /// Believe an issuer's tokens, or change how
+    Add {
+        /// What its tokens say in `iss`: https://token.actions.githubusercontent.com, https://gitlab.example
+        url: String,
+        /// Which CI system it is: `github` or `gitlab`
+        #[arg(long)]
+        kind: IssuerKind,
+        /// What its tokens must say in `aud`: a name of this broker that no other service takes for itself
+        #[arg(long, default_value = "attest-run")]
+        audience: String,
+        /// The root of its TLS, PEM or DER, where it is not one of the system's
+        #[arg(long, value_name = "FILE")]
+        authority: Option<PathBuf>,
+    },
+    /// List them
+    List,
+    /// Believe an issuer no longer. Sessions that are open go on
+    Remove {
+        /// Its URL
+        url: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Listing {
+    issuers: Vec<Listed>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    url: String,
+    kind: &'static str,
+    audience: String,
+    own_authority: bool,
+}
+
+impl Issuer {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Report> {
+        let store = State::of(global)?.store().await?;
+        match self {
+            Self::Add { url, kind, audience, authority } => {
+                let refused = |reason: &str| {
+                    Report::new("AR-J203", Fault::Usage, format!("`{url}` can't be an issuer: {reason}"))
+                };
+                let uri: hyper::Uri = url.parse().map_err(|_| refused("it is no URL"))?;
+                let plain =
+                    uri.query().is_none() && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+                if uri.scheme_str() != Some("https") || !plain {
+                    return Err(refused("https://HOST[/PATH] is wanted"));
+                }
+                let authority = authority.map(|file| certificate(&file)).transpose()?;
+                let audit = admin_entry("issuer add", &(&url, kind, &audience))?;
+                let issuer = IssuerRow { url: url.clone(), kind, audience, authority };
+                let set = SetIssuer { issuer, now: SystemClock.now(), audit };
+                store.commit(set).await.map_err(|error| error.report())?;
+                narrate!("tokens of {url} are believed");
+                print(global, "attest-run/issuer-added/v1", &json!({ "url": url }), String::new);
+            }
+            Self::List => {
+                let rows = store.issuers().await.map_err(|error| error.report())?;
+                let issuers = rows.into_iter().map(|row| Listed {
+                    url: row.url,
+                    kind: row.kind.as_str(),
+                    audience: row.audience,
+                    own_authority: row.authority.is_some(),
+                });
+                let listing = Listing { issuers: issuers.collect() };
+                print(global, "attest-run/issuers/v1", &listing, || {
+                    let line = |issuer: &Listed| format!("{}  {}  aud {}\n", issuer.url, issuer.kind, issuer.audience);
+                    listing.issuers.iter().map(line).collect()
+                });
+            }
+            Self::Remove { url } => {
+                let audit = admin_entry("issuer remove", &url)?;
+                store.commit(RemoveIssuer { url: url.clone(), audit }).await.map_err(|error| error.report())?;
+                narrate!("tokens of {url} are not believed any more");
+                print(global, "attest-run/issuer-removed/v1", &json!({ "url": url }), String::new);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The certificate in a file, DER.
+pub(super) fn certificate(file: &Path) -> Result<Vec<u8>, Report> {
+    let unreadable =
+        |reason: String| Report::new("AR-B007", Fault::Usage, format!("can't read {}: {reason}", file.display()));
+    let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+    if bytes.starts_with(b"-----BEGIN") {
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        return Ok(pem.contents);
+    }
+    Ok(bytes)
+}

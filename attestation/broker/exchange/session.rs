@@ -1,0 +1,106 @@
+//! Redemptions: a CI token becomes a job session, once.
+
+use super::Refused;
+use crate::audit::{Entry, Kind};
+use crate::broker::Broker;
+use crate::issuers::IssuerError;
+use crate::server::Refusal;
+use crate::store::{Consumed, OpenSession, Opened, StoreError};
+use attest_appraisal::ci::{TokenRefused, UnverifiedToken, VerifiedToken};
+use attest_appraisal::{AppraisedHost, Purpose};
+use attest_evidence::exchange::{Exchange, SessionOpened, SessionRequest};
+use attest_evidence::name::JobSessionId;
+use attest_evidence::report::{Explain, Fault, Report};
+use serde_json::json;
+
+/// Why a token opens no session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SessionRefused {
+    #[error(transparent)]
+    Token(#[from] TokenRefused),
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// First redeemer wins. Who comes second may be a thief, or may have been robbed: somebody has to look.
+    #[error("the CI job {job} has redeemed a token before")]
+    RedeemedBefore { job: String },
+    /// Strangers may decide what such a job runs.
+    #[error("jobs of event `{event}` get no session")]
+    OfStrangers { event: String },
+}
+
+impl Explain for SessionRefused {
+    fn report(&self) -> Report {
+        let report = |code, fault| Report::new(code, fault, self.to_string());
+        match self {
+            Self::Token(refused) => refused.report(),
+            Self::Issuer(error) => error.report(),
+            Self::RedeemedBefore { .. } => report("AR-J303", Fault::Identity).hint(
+                "a job redeems once, at its start. If this is the start, another step of the job, or another machine, was first: tell whoever runs the broker",
+            ),
+            Self::OfStrangers { event } => report("AR-J304", Fault::Refused)
+                .fact("event", event)
+                .hint("whoever opens a pull request decides what it runs. Use secrets in jobs of `push`, `release` or `workflow_dispatch`"),
+        }
+    }
+}
+
+impl Broker {
+    /// Redeems a CI token: the session, once it is on the disk.
+    ///
+    /// # Errors
+    /// The refusal, once that is on the disk.
+    pub(crate) async fn redeem(&self, bytes: &[u8]) -> Result<SessionOpened, Refusal> {
+        let (challenge, consumed) = self.take_challenge(bytes).await?;
+        let refused = match consumed {
+            Consumed::Replayed => Refused::Replayed,
+            Consumed::Fresh => match self.open_session(bytes).await {
+                Ok(opened) => return Ok(opened),
+                Err(refused) => refused,
+            },
+        };
+        Err(self.refuse(&challenge, bytes, &refused).await)
+    }
+
+    async fn open_session(&self, bytes: &[u8]) -> Result<SessionOpened, Refused> {
+        let exchange = Exchange::parse(bytes)?;
+        let request = SessionRequest::parse(exchange.request)?;
+        let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
+        let host = AppraisedHost::appraise(&exchange, Purpose::Session, request.isolation, &row.runner)?;
+        let token = self.verify_token(&request.token).await?;
+        if token.claims().is_of_strangers() {
+            return Err(SessionRefused::OfStrangers { event: token.claims().event.clone() }.into());
+        }
+        let now = self.now();
+        let id = JobSessionId::random().map_err(|_| StoreError::Database("no randomness".to_owned()))?;
+        let expires = now.plus(self.settings.session_seconds);
+        let body = json!({
+            "session": id, "runner": host.runner(), "issuer": token.issuer(), "job": token.job(), "token": token.id(),
+            "claims": token.claims(), "expires": expires,
+        });
+        let opened = SessionOpened { session: id.clone(), job: token.job().to_string(), expires };
+        let audit = Entry::new(now, Kind::Session, &body)?;
+        let open = OpenSession { id, runner_id: row.id, token, now, expires, audit };
+        match self.store.commit(open).await? {
+            Opened::Yes => Ok(opened),
+            Opened::RedeemedBefore => {
+                tracing::error!(job = %opened.job, runner = %host.runner(), "ALARM: a CI job was redeemed a second time");
+                Err(SessionRefused::RedeemedBefore { job: opened.job }.into())
+            }
+        }
+    }
+
+    /// The token, if an issuer on the list has signed it. Nothing is fetched for any other.
+    async fn verify_token(&self, text: &str) -> Result<VerifiedToken, SessionRefused> {
+        let token = UnverifiedToken::parse(text)?;
+        let issuer = token.issuer()?;
+        let listed = self.store.issuers().await.map_err(|error| IssuerError::Fetch {
+            what: "place on the list",
+            url: issuer.to_owned(),
+            reason: Refusal::from(error).report.what,
+        })?;
+        let row = listed.iter().find(|row| row.url == issuer);
+        let row = row.ok_or_else(|| TokenRefused::Issuer(issuer.to_owned()))?;
+        let known = self.issuers.keys(row, token.key()).await?;
+        Ok(token.verify(&known.issuer, &known.keys, self.now())?)
+    }
+}

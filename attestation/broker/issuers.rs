@@ -1,0 +1,223 @@
+//! Keys of the issuers on the list: fetched over TLS, kept for a while, fetched anew when one is missing.
+//!
+//! Nothing is fetched for an issuer that is not on the list, and nothing from a place that the issuer only names: its
+//! metadata and its keys come from its own host, without redirects.
+
+use crate::store::IssuerRow;
+use attest_appraisal::ci::{Algorithm, Issuer, KeySet};
+use attest_evidence::report::{Explain, Fault, Report};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How long keys are believed without asking again.
+const FRESH: Duration = Duration::from_secs(10 * 60);
+/// How long they are believed when the issuer can't be reached.
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The shortest time between two fetches from one issuer: tokens with made-up key ids cause no more.
+const PAUSE: Duration = Duration::from_secs(10);
+/// The longest that one fetch may take.
+const LONGEST_FETCH: Duration = Duration::from_secs(5);
+/// Most bytes of a document.
+const LONGEST_DOCUMENT: usize = 256 * 1024;
+
+/// Why an issuer's keys can't be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum IssuerError {
+    /// It does not answer, or not in time, or not as itself.
+    #[error("the issuer's {what} can't be fetched from {url}: {reason}")]
+    Fetch {
+        /// Which document.
+        what: &'static str,
+        /// From where.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// It says something that can't be believed.
+    #[error("the issuer's {what} at {url} is no good: {reason}")]
+    Document {
+        /// Which document.
+        what: &'static str,
+        /// From where.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Explain for IssuerError {
+    fn report(&self) -> Report {
+        match self {
+            Self::Fetch { .. } => Report::new("AR-J201", Fault::Unreachable, self.to_string())
+                .hint("nothing was redeemed. Can the broker reach the issuer?"),
+            Self::Document { .. } => Report::new("AR-J202", Fault::Unreachable, self.to_string()),
+        }
+    }
+}
+
+/// An issuer with its keys.
+pub(crate) struct Known {
+    pub(crate) issuer: Issuer,
+    pub(crate) keys: KeySet,
+    fetched: Instant,
+}
+
+/// The keys of all issuers.
+#[derive(Default)]
+pub(crate) struct Issuers(Mutex<HashMap<String, Arc<Slot>>>);
+
+/// One issuer's keys. Whoever needs them waits for one fetch instead of starting another.
+#[derive(Default)]
+struct Slot {
+    held: tokio::sync::Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    known: Option<Arc<Known>>,
+    tried: Option<Instant>,
+}
+
+impl Issuers {
+    /// The issuer's keys, among them, if it has such a one, that of id `key`.
+    ///
+    /// # Errors
+    /// See [`IssuerError`].
+    pub(crate) async fn keys(&self, row: &IssuerRow, key: &str) -> Result<Arc<Known>, IssuerError> {
+        let slot = {
+            // The list is short, and an admin's: so is this map.
+            let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(row.url.clone()).or_default())
+        };
+        let mut held = slot.held.lock().await;
+        if let Some(known) = &held.known {
+            let same = known.issuer.audience == row.audience && known.issuer.kind == row.kind;
+            let age = known.fetched.elapsed();
+            let may_ask = held.tried.is_none_or(|tried| tried.elapsed() >= PAUSE);
+            if same && ((age < FRESH && known.keys.contains(key)) || (age < STALE && !may_ask)) {
+                return Ok(Arc::clone(known));
+            }
+        }
+        held.tried = Some(Instant::now());
+        match fetch(row).await {
+            Ok(known) => {
+                let known = Arc::new(known);
+                held.known = Some(Arc::clone(&known));
+                Ok(known)
+            }
+            Err(error) => match &held.known {
+                Some(known) if known.fetched.elapsed() < STALE => {
+                    tracing::warn!(issuer = %row.url, %error, "older keys are used");
+                    Ok(Arc::clone(known))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+/// OpenID Connect Discovery 1.0 §4, as far as it is needed.
+#[derive(serde::Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+    #[serde(default)]
+    id_token_signing_alg_values_supported: Vec<String>,
+}
+
+async fn fetch(row: &IssuerRow) -> Result<Known, IssuerError> {
+    let at = format!("{}/.well-known/openid-configuration", row.url.trim_end_matches('/'));
+    let bad =
+        |what, url: &str, reason: &str| IssuerError::Document { what, url: url.to_owned(), reason: reason.to_owned() };
+    let document = get("metadata", &at, row).await?;
+    let metadata: Metadata =
+        serde_json::from_slice(&document).map_err(|error| bad("metadata", &at, &error.to_string()))?;
+    if metadata.issuer != row.url {
+        return Err(bad("metadata", &at, "it is another issuer's"));
+    }
+    let origin =
+        |url: &str| url.parse::<Uri>().ok().and_then(|uri| Some((uri.scheme()?.clone(), uri.authority()?.clone())));
+    if origin(&metadata.jwks_uri).is_none() || origin(&metadata.jwks_uri) != origin(&at) {
+        return Err(bad("metadata", &at, "its keys lie on another host"));
+    }
+    let named = &metadata.id_token_signing_alg_values_supported;
+    let algorithms: Vec<_> = Algorithm::ALL
+        .into_iter()
+        .filter(|algorithm| named.is_empty() || named.iter().any(|name| name == algorithm.as_str()))
+        .collect();
+    let document = get("keys", &metadata.jwks_uri, row).await?;
+    let keys = KeySet::parse(&document).map_err(|error| bad("keys", &metadata.jwks_uri, &error.to_string()))?;
+    let issuer = Issuer { url: row.url.clone(), kind: row.kind, audience: row.audience.clone(), algorithms };
+    Ok(Known { issuer, keys, fetched: Instant::now() })
+}
+
+/// One document. No redirect is followed: what the issuer says, it says itself.
+async fn get(what: &'static str, url: &str, row: &IssuerRow) -> Result<Bytes, IssuerError> {
+    let failed = |reason: String| IssuerError::Fetch { what, url: url.to_owned(), reason };
+    match tokio::time::timeout(LONGEST_FETCH, try_get(url, row)).await {
+        Ok(result) => result.map_err(failed),
+        Err(_) => Err(failed(format!("it took longer than {} s", LONGEST_FETCH.as_secs()))),
+    }
+}
+
+async fn try_get(url: &str, row: &IssuerRow) -> Result<Bytes, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let uri: Uri = url.parse().map_err(|error| text(&error))?;
+    let host = uri.host().ok_or("it has no host")?.to_owned();
+    if uri.scheme_str() != Some("https") {
+        return Err("it is not https".to_owned());
+    }
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(443)))
+        .await
+        .map_err(|error| text(&error))?;
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| text(&error))?;
+    let tls = TlsConnector::from(Arc::new(client(row)?)).connect(name, stream).await.map_err(|error| text(&error))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|error| text(&error))?;
+    let connection = tokio::spawn(connection);
+    let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+    let request = Request::get(uri.path_and_query().map_or("/", |path| path.as_str()))
+        .header("host", authority)
+        .header("accept", "application/json")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| text(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| text(&error))?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("it answers {}", response.status()));
+    }
+    let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !["application/json", "application/jwk-set+json"].contains(&kind) {
+        return Err(format!("it answers with `{kind}`"));
+    }
+    let body = Limited::new(response.into_body(), LONGEST_DOCUMENT).collect().await;
+    connection.abort();
+    Ok(body.map_err(|error| text(&error))?.to_bytes())
+}
+
+fn client(row: &IssuerRow) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    match &row.authority {
+        Some(der) => roots.add(CertificateDer::from(der.clone())).map_err(|error| error.to_string())?,
+        None => {
+            let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if added == 0 {
+                return Err("this machine has no list of TLS authorities: install ca-certificates".to_owned());
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| error.to_string())?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}

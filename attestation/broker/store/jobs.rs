@@ -1,0 +1,189 @@
+//! Issuers of CI tokens, and job sessions.
+
+use super::{Store, StoreError, Transaction, record, seconds, unix};
+use crate::audit::Entry;
+use attest_appraisal::ci::{IssuerKind, JobClaims, VerifiedToken};
+use attest_evidence::UnixSeconds;
+use attest_evidence::name::JobSessionId;
+use sqlx::{Row as _, SqliteConnection};
+
+/// An issuer on the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerRow {
+    /// What its tokens say in `iss`.
+    pub url: String,
+    /// How its claims are read.
+    pub kind: IssuerKind,
+    /// What its tokens must say in `aud`.
+    pub audience: String,
+    /// The root of its TLS, DER, where it is not one of the system's.
+    pub authority: Option<Vec<u8>>,
+}
+
+/// Puts an issuer on the list, or changes it.
+#[derive(Debug)]
+pub struct SetIssuer {
+    /// The issuer.
+    pub issuer: IssuerRow,
+    /// The broker's clock.
+    pub now: UnixSeconds,
+    /// What the audit log says of it.
+    pub audit: Entry,
+}
+
+impl Transaction for SetIssuer {
+    type Output = ();
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO issuers (url, kind, audience, authority, added) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (url) DO UPDATE SET kind = ?2, audience = ?3, authority = ?4, added = ?5",
+        )
+        .bind(&self.issuer.url)
+        .bind(self.issuer.kind.as_str())
+        .bind(&self.issuer.audience)
+        .bind(&self.issuer.authority)
+        .bind(seconds(self.now))
+        .execute(&mut *connection)
+        .await?;
+        record(connection, &self.audit).await
+    }
+}
+
+/// Takes an issuer off the list. Sessions that its tokens have opened go on.
+#[derive(Debug)]
+pub struct RemoveIssuer {
+    /// Its URL.
+    pub url: String,
+    /// What the audit log says of it.
+    pub audit: Entry,
+}
+
+impl Transaction for RemoveIssuer {
+    type Output = ();
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let removed =
+            sqlx::query("DELETE FROM issuers WHERE url = ?").bind(&self.url).execute(&mut *connection).await?;
+        if removed.rows_affected() == 0 {
+            return Err(StoreError::Missing { kind: "issuer", name: self.url });
+        }
+        record(connection, &self.audit).await
+    }
+}
+
+/// A job session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// The runner whose attestation key redeemed the token.
+    pub runner_id: i64,
+    /// Who issued the token.
+    pub issuer: String,
+    /// The issuer's ids for the job.
+    pub job: String,
+    /// What the token said.
+    pub claims: JobClaims,
+    /// Until when it is good.
+    pub expires: UnixSeconds,
+    /// Whether it has been ended.
+    pub ended: bool,
+}
+
+/// Opens a job session, if the job has none.
+#[derive(Debug)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: JobSessionId,
+    /// The runner whose attestation key redeems.
+    pub runner_id: i64,
+    /// What it redeems.
+    pub token: VerifiedToken,
+    /// The broker's clock.
+    pub now: UnixSeconds,
+    /// Until when it shall be good.
+    pub expires: UnixSeconds,
+    /// What the audit log says of it.
+    pub audit: Entry,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// It is open.
+    Yes,
+    /// The job, or the token, has been redeemed before.
+    RedeemedBefore,
+}
+
+impl Transaction for OpenSession {
+    type Output = Opened;
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Opened, StoreError> {
+        let claims = serde_json::to_string(self.token.claims()).map_err(|_| StoreError::Row("job claims"))?;
+        let inserted = sqlx::query(
+            "INSERT INTO job_sessions (id, runner_id, issuer, job, token, claims, opened, expires)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(self.id.as_str())
+        .bind(self.runner_id)
+        .bind(self.token.issuer())
+        .bind(self.token.job().as_str())
+        .bind(self.token.id())
+        .bind(claims)
+        .bind(seconds(self.now))
+        .bind(seconds(self.expires))
+        .execute(&mut *connection)
+        .await?;
+        if inserted.rows_affected() == 0 {
+            return Ok(Opened::RedeemedBefore);
+        }
+        record(connection, &self.audit).await?;
+        Ok(Opened::Yes)
+    }
+}
+
+impl Store {
+    /// The issuers on the list.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn issuers(&self) -> Result<Vec<IssuerRow>, StoreError> {
+        let rows = sqlx::query("SELECT url, kind, audience, authority FROM issuers ORDER BY url")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(IssuerRow {
+                    url: row.get(0),
+                    kind: row.get::<String, _>(1).parse().map_err(|_| StoreError::Row("issuer kind"))?,
+                    audience: row.get(2),
+                    authority: row.get(3),
+                })
+            })
+            .collect()
+    }
+
+    /// A job session.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn session(&self, id: &JobSessionId) -> Result<Option<SessionRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT runner_id, issuer, job, claims, expires, ended IS NOT NULL FROM job_sessions WHERE id = ?",
+        )
+        .bind(id.as_str())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|row| {
+            Ok(SessionRow {
+                runner_id: row.get(0),
+                issuer: row.get(1),
+                job: row.get(2),
+                claims: serde_json::from_str(&row.get::<String, _>(3)).map_err(|_| StoreError::Row("job claims"))?,
+                expires: unix(row.get(4)),
+                ended: row.get(5),
+            })
+        })
+        .transpose()
+    }
+}

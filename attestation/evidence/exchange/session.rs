@@ -1,0 +1,74 @@
+//! Job sessions: a CI token, redeemed once.
+//!
+//! A redemption is framed as an exchange, with its own words in the place of the request and a quote of a domain of its
+//! own ([`session_qualifying_data`]): the token is bound to the attestation key that redeems it.
+
+use super::Isolation;
+use crate::bytes::{Malformed, Problem};
+use crate::digest::Sha256Digest;
+use crate::name::JobSessionId;
+use crate::time::UnixSeconds;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use zeroize::{Zeroize as _, ZeroizeOnDrop};
+
+/// What is redeemed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionRequest {
+    /// What the agent says of the walls around it.
+    pub isolation: Isolation,
+    /// The token, as its CI system wrote it.
+    pub token: String,
+}
+
+/// The token is a bearer token: it is in no log and in no panic's message.
+impl fmt::Debug for SessionRequest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "SessionRequest {{ isolation: {:?}, token: {} bytes }}", self.isolation, self.token.len())
+    }
+}
+
+impl Drop for SessionRequest {
+    fn drop(&mut self) {
+        self.token.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for SessionRequest {}
+
+impl SessionRequest {
+    /// Reads the part of `bound` that follows the challenge.
+    ///
+    /// # Errors
+    /// Refuses what is not exactly one of these.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        serde_json::from_slice(bytes).map_err(|error| Malformed {
+            structure: "session request",
+            offset: error.column(),
+            problem: Problem::Text("not the words of a redemption"),
+        })
+    }
+
+    /// The part of `bound` that follows the challenge.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// A session that has been opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionOpened {
+    /// By which exchanges name it. It is good for the attestation key that redeemed, and for no other.
+    pub session: JobSessionId,
+    /// The CI system's ids for the job.
+    pub job: String,
+    /// Until when it is good.
+    pub expires: UnixSeconds,
+}
+
+/// `SHA-256("attest-run/session/v1" ‖ SHA-256(bound))`.
+pub fn session_qualifying_data(bound: &Sha256Digest) -> Sha256Digest {
+    Sha256Digest::of_parts([b"attest-run/session/v1".as_slice(), bound.as_bytes()])
+}

@@ -1,0 +1,77 @@
+//! Issuers that are slow, mad or somebody else.
+
+use super::Scene;
+use crate::support::{IssuerKey, Mood, refusal};
+use std::time::{Duration, Instant};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_does_not_answer_as_itself_is_not_believed() {
+    for (mood, code) in [
+        (Mood::Silent, "AR-J201"),
+        (Mood::Redirecting, "AR-J201"),
+        (Mood::Html, "AR-J201"),
+        (Mood::Huge, "AR-J201"),
+        (Mood::Another, "AR-J202"),
+        (Mood::Elsewhere, "AR-J202"),
+    ] {
+        let scene = Scene::set("github").await;
+        scene.issuer.be(mood.clone());
+        let began = Instant::now();
+        assert_eq!(refusal(scene.rig.redeem(&scene.token(&scene.claims(1))).await), code, "{mood:?}");
+        assert!(began.elapsed() < Duration::from_secs(8), "{mood:?}");
+        // It comes to its senses, and the job is none the worse for it.
+        scene.issuer.be(Mood::Well);
+        scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap();
+    }
+    // Another at its address: its TLS is not the one that was named.
+    let scene = Scene::set("github").await;
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    let file = scene.broker.state().parent().unwrap().join("other.pem");
+    std::fs::write(&file, other).unwrap();
+    let arguments = ["issuer", "add", &scene.issuer.url, "--kind", "github", "--audience", "broker", "--authority"];
+    scene.broker.admin(&[&arguments[..], &[file.to_str().unwrap()]].concat()).ok();
+    assert_eq!(refusal(scene.rig.redeem(&scene.token(&scene.claims(1))).await), "AR-J201");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_kept_rolled_over_and_not_asked_for_without_end() {
+    let scene = Scene::set("github").await;
+    scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap();
+    assert_eq!(scene.issuer.requests(), 2);
+    // Kept: also while the issuer is away.
+    scene.issuer.be(Mood::Silent);
+    scene.rig.redeem(&scene.token(&scene.claims(2))).await.unwrap();
+    assert_eq!(scene.issuer.requests(), 2);
+    scene.issuer.be(Mood::Well);
+    // Made-up key ids, many at once: within ten seconds nothing more is asked for them.
+    for _ in 0..20 {
+        let token = scene.rsa.sign(r#"{"alg":"RS256","kid":"made-up"}"#, &scene.claims(3).to_string());
+        assert_eq!(refusal(scene.rig.redeem(&token).await), "AR-J104");
+    }
+    assert_eq!(scene.issuer.requests(), 2);
+    // A new key: fetched when it is first seen, once the pause is over.
+    let fresh = IssuerKey::p256();
+    scene.issuer.publish(vec![fresh.jwk("p256-2")]);
+    let token = fresh.sign(r#"{"alg":"ES256","kid":"p256-2"}"#, &scene.claims(4).to_string());
+    assert_eq!(refusal(scene.rig.redeem(&token).await), "AR-J104");
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    scene.rig.redeem(&token).await.unwrap();
+    assert_eq!(scene.issuer.requests(), 4);
+    // And the old one is gone.
+    assert_eq!(refusal(scene.rig.redeem(&scene.token(&scene.claims(5))).await), "AR-J104");
+}
+
+#[test]
+fn only_https_can_be_an_issuer() {
+    let broker = crate::support::Broker::start();
+    for url in ["http://issuer.example", "issuer.example", "https://user@issuer.example", "https://issuer.example/?x=y"]
+    {
+        broker.admin(&["issuer", "add", url, "--kind", "github"]).refused(2, "AR-J203");
+    }
+    broker.admin(&["issuer", "add", "https://issuer.example/path", "--kind", "github"]).ok();
+    assert!(
+        broker.admin(&["issuer", "list"]).ok().stdout.contains("https://issuer.example/path  github  aud attest-run")
+    );
+    broker.admin(&["issuer", "remove", "https://issuer.example/path"]).ok();
+    broker.admin(&["issuer", "remove", "https://issuer.example/path"]).refused(1, "AR-B305");
+}

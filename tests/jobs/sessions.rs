@@ -1,0 +1,119 @@
+//! C03, C04 and C05: a job is who redeemed first, and its session is good for that runner, once for each component.
+
+use super::{Scene, with};
+use crate::support::{Broker, Rig, refusal};
+use attest_evidence::Sha256Digest;
+use attest_evidence::exchange::Request;
+use attest_evidence::name::JobSessionId;
+use serde_json::json;
+
+fn of_session(rig: &Rig, session: &JobSessionId, component: &[u8]) -> Request {
+    Request { session: Some(session.clone()), component: Sha256Digest::of(component), ..rig.request() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_redeemed_once_and_by_one() {
+    let scene = Scene::set("github").await;
+    let thief = Rig::enrolled(&scene.broker, "thief").await;
+    let token = scene.token(&scene.claims(1));
+    let opened = scene.rig.redeem(&token).await.unwrap();
+    assert_eq!(opened.job, "74:10001:2:1");
+    // The same token again, by the same runner and by another; and a fresh token of the same job.
+    assert_eq!(refusal(scene.rig.redeem(&token).await), "AR-J303");
+    assert_eq!(refusal(thief.redeem(&token).await), "AR-J303");
+    let fresh = scene.token(&with(scene.claims(1), "jti", json!("another")));
+    assert_eq!(refusal(thief.redeem(&fresh).await), "AR-J303");
+    let (kind, body) = scene.broker.audit().await.pop().unwrap();
+    assert_eq!((kind.as_str(), &body["report"]["code"]), ("refused", &"AR-J303".into()));
+    assert!(scene.broker.log().contains("ALARM"));
+    // The token stands nowhere: what it said does.
+    let database = std::fs::read(scene.broker.state().join("broker.db-wal")).unwrap();
+    let signature = token.rsplit_once('.').unwrap().1.as_bytes();
+    assert!(!database.windows(40).any(|window| window == &signature[..40]));
+    assert!(!scene.broker.log().contains(&token[..60]));
+    // Of two at once, one.
+    let token = scene.token(&scene.claims(2));
+    let (one, other) = tokio::join!(scene.rig.redeem(&token), thief.redeem(&token));
+    assert_eq!([&one, &other].iter().filter(|result| result.is_ok()).count(), 1);
+    assert_eq!(refusal(if one.is_ok() { other } else { one }), "AR-J303");
+    // Another job, another session.
+    let second = scene.rig.redeem(&scene.token(&scene.claims(3))).await.unwrap();
+    assert_ne!(opened.session, second.session);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c04_a_session_is_nothing_in_another_s_hands() {
+    let scene = Scene::set("github").await;
+    let thief = Rig::enrolled(&scene.broker, "thief").await;
+    let session = scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap().session;
+    let stolen = of_session(&thief, &session, b"component");
+    assert_eq!(refusal(thief.send(thief.exchange(&stolen).await).await), "AR-J301");
+    let unknown = of_session(&scene.rig, &JobSessionId::from_bytes([1; 16]), b"component");
+    assert_eq!(refusal(scene.rig.send(scene.rig.exchange(&unknown).await).await), "AR-J301");
+    let grant = scene.rig.send(scene.rig.exchange(&of_session(&scene.rig, &session, b"component")).await).await;
+    grant.unwrap();
+    let (_, body) = scene.broker.audit().await.into_iter().rfind(|(kind, _)| kind == "granted").unwrap();
+    assert_eq!(body["job"], json!([scene.issuer.url, "74:10001:2:1"]));
+    // A redemption is no exchange, and an exchange no redemption, though both are quoted over one challenge.
+    let redemption = scene.rig.redemption(&scene.token(&scene.claims(2))).await;
+    assert_eq!(refusal(scene.rig.send(redemption.clone()).await), "AR-X101");
+    assert_eq!(refusal(scene.rig.client.redeem(redemption).await), "AR-X104");
+    let exchange = scene.rig.exchange(&scene.rig.request()).await;
+    assert_eq!(refusal(scene.rig.client.redeem(exchange).await), "AR-X101");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c05_a_component_has_one_lease_in_a_job() {
+    let scene = Scene::set("github").await;
+    let session = scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap().session;
+    let ask = async |request: &Request| scene.rig.send(scene.rig.exchange(request).await).await;
+    let genuine = of_session(&scene.rig, &session, b"component");
+    let first = ask(&genuine).await.unwrap();
+    // A neighbour runs the genuine component on inputs of its own.
+    let neighbour = Request { arguments: vec!["--publish".to_owned(), "./stolen".to_owned()], ..genuine.clone() };
+    assert_eq!(refusal(ask(&neighbour).await), "AR-J305");
+    let (_, body) = scene.broker.audit().await.pop().unwrap();
+    assert_eq!(body["report"]["facts"][0]["value"], first.lease.as_str());
+    assert_eq!(body["asked"]["arguments"][0], "--publish");
+    assert!(scene.broker.log().contains("ALARM: a second lease"));
+    // Another component of the job, and the same in another job.
+    ask(&of_session(&scene.rig, &session, b"other component")).await.unwrap();
+    let other = scene.rig.redeem(&scene.token(&scene.claims(2))).await.unwrap().session;
+    ask(&of_session(&scene.rig, &other, b"component")).await.unwrap();
+    // At once, by two connections: the database decides.
+    let third = scene.rig.redeem(&scene.token(&scene.claims(3))).await.unwrap().session;
+    let request = of_session(&scene.rig, &third, b"component");
+    let (one, two) = (scene.rig.exchange(&request).await, scene.rig.exchange(&request).await);
+    let (one, two) = tokio::join!(scene.rig.send(one), scene.rig.send(two));
+    assert_eq!([&one, &two].iter().filter(|result| result.is_ok()).count(), 1);
+    assert_eq!(refusal(if one.is_ok() { two } else { one }), "AR-J305");
+    let leases = scene.broker.rows("SELECT count(*), count(DISTINCT session || component) FROM leases").await;
+    assert_eq!(leases, [["4", "4"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c03_jobs_that_strangers_decide_about_get_no_session() {
+    let scene = Scene::set("github").await;
+    for (job, event) in [(1, "pull_request"), (2, "pull_request_target"), (3, "workflow_run")] {
+        let token = scene.token(&with(scene.claims(job), "event_name", json!(event)));
+        assert_eq!(refusal(scene.rig.redeem(&token).await), "AR-J304", "{event}");
+    }
+    for (job, event) in [(4, "push"), (5, "release"), (6, "workflow_dispatch"), (7, "schedule")] {
+        scene.rig.redeem(&scene.token(&with(scene.claims(job), "event_name", json!(event)))).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_and_leases_outlive_a_broker_s_death() {
+    let mut scene = Scene::set("github").await;
+    let token = scene.token(&scene.claims(1));
+    let session = scene.rig.redeem(&token).await.unwrap().session;
+    scene.rig.send(scene.rig.exchange(&of_session(&scene.rig, &session, b"component")).await).await.unwrap();
+    scene.broker.kill();
+    Broker::serve(&mut scene.broker);
+    assert_eq!(refusal(scene.rig.redeem(&token).await), "AR-J303");
+    let again = of_session(&scene.rig, &session, b"component");
+    assert_eq!(refusal(scene.rig.send(scene.rig.exchange(&again).await).await), "AR-J305");
+    let other = of_session(&scene.rig, &session, b"other");
+    scene.rig.send(scene.rig.exchange(&other).await).await.unwrap();
+}
