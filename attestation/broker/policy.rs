@@ -1,8 +1,10 @@
 //! Policy: Cedar, typed by our schema, compiled once, asked for every handle.
 
 mod decision;
+mod lint;
 
 pub use decision::{Decision, Denied};
+pub use lint::Unsafe;
 
 use attest_evidence::report::{Explain, Fault, Report};
 use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
@@ -38,6 +40,9 @@ pub enum PolicyError {
     /// No rule allows anything.
     #[error("the policy allows nothing: it has no permit rule")]
     Empty,
+    /// A rule that is typed well, and not safe.
+    #[error(transparent)]
+    Unsafe(#[from] Unsafe),
     /// The schema itself, which ships with the program.
     #[error("the built-in schema is broken: {0}")]
     Schema(String),
@@ -65,6 +70,7 @@ impl Policy {
         if !set.policies().any(|policy| policy.effect() == cedar_policy::Effect::Permit) {
             return Err(PolicyError::Empty);
         }
+        lint::lint(&set, &schema)?;
         Ok(Self { version, set, schema })
     }
 
@@ -109,9 +115,27 @@ impl Explain for PolicyError {
             Self::Types(errors) => ("AR-P103", Some(errors)),
             Self::Empty => ("AR-P104", None),
             Self::Schema(_) => ("AR-P105", None),
+            Self::Unsafe(Unsafe::WithoutEvidence { .. }) => ("AR-P107", None),
+            Self::Unsafe(Unsafe::EveryStage { .. }) => ("AR-P108", None),
+            Self::Unsafe(Unsafe::Renameable { .. }) => ("AR-P109", None),
+            Self::Unsafe(Unsafe::Untried { .. }) => ("AR-P110", None),
+        };
+        let hint = match self {
+            Self::Unsafe(Unsafe::WithoutEvidence { .. }) => Some(
+                "ask for something that is proved, and not for its opposite: `when { context.measured.isolation == \"agent\" }`",
+            ),
+            Self::Unsafe(Unsafe::EveryStage { .. }) => {
+                Some("write `resource in Stage::\"dev\"`, or name one secret or key")
+            }
+            Self::Unsafe(Unsafe::Renameable { .. }) => Some("compare `repository_id` and `owner_id`"),
+            _ => None,
         };
         let report = Report::new(code, Fault::Refused, self.to_string());
-        details.into_iter().flatten().fold(report, |report, detail| report.fact("error", detail))
+        let report = details.into_iter().flatten().fold(report, |report, detail| report.fact("error", detail));
+        match hint {
+            Some(hint) => report.hint(hint),
+            None => report,
+        }
     }
 }
 
@@ -122,6 +146,53 @@ mod tests {
     #[test]
     fn the_policy_of_a_new_broker_fits_the_schema() {
         assert_eq!(Policy::compile(1, DEVELOPMENT).map(|policy| policy.rules()), Ok(2));
+    }
+
+    /// P02.
+    #[test]
+    fn p02_a_rule_that_asks_for_no_proof_is_refused() {
+        let compile = |rule: &str| Policy::compile(1, rule).map(drop);
+        let rule = |when: &str| format!("@id(\"r\") permit (principal, action, resource in Stage::\"prod\") {when};");
+        let without = |action| Err(PolicyError::Unsafe(Unsafe::WithoutEvidence { rule: "r".to_owned(), action }));
+        // The controls: what asks for a proof is taken.
+        for when in [
+            "when { context.measured.isolation == \"agent\" }",
+            "when { context.claimed.step == \"x\" && context.measured.tpm_class == \"discrete\" }",
+            "when { context.measured has job && context.measured.job.repository_id == \"74\" }",
+            "when { context.measured.arguments.contains(\"--dry-run\") }",
+        ] {
+            assert_eq!(compile(&rule(when)), Ok(()), "{when}");
+        }
+        let principal = "permit (principal == Step::\"abc\", action, resource in Stage::\"prod\");";
+        assert_eq!(compile(principal), Ok(()));
+        for when in [
+            "",
+            "when { true }",
+            "when { context.claimed.step == \"release\" }",
+            "when { context.claimed.why like \"*\" }",
+            "when { context.claimed.step == \"a\" && context.claimed.why == \"b\" }",
+            "when { context.measured.isolation != \"direct\" }",
+            "unless { context.measured.tpm_class == \"software\" }",
+            "unless { context.measured has job && context.measured.job.event == \"pull_request\" }",
+            "when { context.measured.isolation == \"agent\" || context.claimed.step == \"x\" }",
+        ] {
+            assert_eq!(compile(&rule(when)), without("reveal"), "{when}");
+        }
+        let sign = "@id(\"r\") permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\");";
+        assert_eq!(compile(sign), without("sign"));
+        // A `forbid` beside it does not make it better.
+        let forbid = "forbid (principal, action, resource) unless { context.measured.isolation == \"agent\" };";
+        assert_eq!(compile(&format!("{}{forbid}", rule(""))), without("reveal"));
+
+        let proof = "when { context.measured.isolation == \"agent\" }";
+        for resource in ["resource", "resource is Secret"] {
+            let rule = format!("@id(\"r\") permit (principal, action == Action::\"reveal\", {resource}) {proof};");
+            assert_eq!(compile(&rule), Err(PolicyError::Unsafe(Unsafe::EveryStage { rule: "r".to_owned() })));
+        }
+        let named =
+            rule("when { context.measured has job && context.measured.job.repository == \"octo-org/octo-repo\" }");
+        let renameable = Unsafe::Renameable { rule: "r".to_owned(), attribute: "repository" };
+        assert_eq!(compile(&named), Err(PolicyError::Unsafe(renameable)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::broker::{BrokerClient, BrokerError, BrokerUrl};
 use crate::embedded::{EmbeddedBroker, EmbeddedError};
 use crate::enrol::EnrolError;
 use crate::exchange::GrantRefused;
+use crate::jobs::Jobs;
 use crate::keys::{KeyError, KeyStore};
 use crate::measure::MeasureError;
 use crate::spawner::{SpawnError, Spawner};
@@ -46,6 +47,7 @@ pub struct Agent {
     spawner: Spawner,
     embedded: Mutex<Option<EmbeddedBroker>>,
     link: Mutex<Option<Arc<Link>>>,
+    jobs: Jobs,
 }
 
 /// A broker that this agent has enrolled with, and what it takes to ask it.
@@ -126,7 +128,8 @@ impl Agent {
         let state = Arc::new(State::open(&settings.state)?);
         let tpm = Tpm::open(settings.tpm.clone()).await.map_err(AgentError::Tpm)?;
         let keys = KeyStore::new(Arc::clone(&state), tpm.clone());
-        let agent = Self { settings, state, tpm, keys, spawner, embedded: Mutex::new(None), link: Mutex::new(None) };
+        let (embedded, link) = (Mutex::new(None), Mutex::new(None));
+        let agent = Self { settings, state, tpm, keys, spawner, embedded, link, jobs: Jobs::default() };
         if let Some(enrolment) = agent.state.enrolment()? {
             let credentials = enrolment.credentials;
             agent.tpm.run(move |device| device.use_attestation_key(&credentials)).await.map_err(AgentError::Tpm)?;
@@ -147,6 +150,10 @@ impl Agent {
     /// How it is separated from the jobs.
     pub const fn isolation(&self) -> Isolation {
         self.settings.isolation
+    }
+
+    pub(crate) const fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     pub(crate) fn state(&self) -> &State {

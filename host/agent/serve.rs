@@ -1,6 +1,7 @@
 //! The agent as a daemon: clients over a Unix socket, each known by the kernel's word.
 
 use crate::agent::{Agent, AgentError};
+use crate::jobs::Peer;
 use crate::keys::KeyError;
 use crate::signing::Message;
 use crate::spawner::WorkerUser;
@@ -8,7 +9,7 @@ use crate::step::StepRequest;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_wire::client::{Answer, End, Event, Request};
+use attest_wire::client::{Answer, CiToken, End, Event, Request};
 use attest_wire::{Channel, FrameWriter, split};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -181,7 +182,8 @@ impl Agent {
         let (events, told) = mpsc::channel(LONGEST_QUEUE);
         // A task of its own writes: a client that does not read keeps nothing waiting but itself.
         let mut telling = tokio::spawn(tell(told, writer));
-        let work = self.answer(request, descriptors, user, admins, events);
+        let peer = Peer::of(peer.pid, user.uid);
+        let work = self.answer(request, descriptors, user, peer, admins, events);
         tokio::pin!(work);
         let mut gone = false;
         let end = loop {
@@ -203,12 +205,13 @@ impl Agent {
         Ok(())
     }
 
-    /// Does what a client wants. `user` is who it is, by the kernel's word.
+    /// Does what a client wants. `user` and `peer` are who it is, by the kernel's word.
     pub async fn answer(
         &self,
         request: Request,
         descriptors: Vec<OwnedFd>,
         user: WorkerUser,
+        peer: Peer,
         admins: &Admins,
         events: mpsc::Sender<Event>,
     ) -> End {
@@ -220,12 +223,17 @@ impl Agent {
             }
         };
         let answered = match request {
-            Request::Run { arguments, stage, directories } => {
-                return match step_request(descriptors, directories, arguments, stage, user) {
+            Request::Run { arguments, stage, directories, token } => {
+                let asked = (arguments, stage, token);
+                return match step_request(descriptors, directories, asked, user, peer) {
                     Ok(step) => self.run_step(step, events).await,
                     Err(error) => End::Failed { report: error.report(), audit: None },
                 };
             }
+            Request::StartJob { token } => {
+                self.session(&peer, Some(&token), true).await.map(Answer::Job).map_err(Refused::Agent)
+            }
+            Request::EndJob => self.end_job(&peer).await.map(Answer::JobEnded).map_err(Refused::Agent),
             Request::Quote { nonce, pcrs } => self.user_quote(&nonce, &pcrs).await.map_err(Refused::Agent),
             Request::Measure => self.measure().await.map_err(Refused::Agent),
             Request::ListKeys => self.keys().list().map(Answer::Keys).map_err(Refused::Key),
@@ -322,9 +330,9 @@ fn read_into(mut message: Message, mut file: File) -> io::Result<Message> {
 fn step_request(
     descriptors: Vec<OwnedFd>,
     names: Vec<attest_evidence::name::DirectoryName>,
-    arguments: Vec<String>,
-    stage: Stage,
+    (arguments, stage, token): (Vec<String>, Stage, Option<CiToken>),
     files_of: WorkerUser,
+    peer: Peer,
 ) -> Result<StepRequest, ServeError> {
     let found = descriptors.len();
     let refused = || {
@@ -336,7 +344,7 @@ fn step_request(
         return Err(refused());
     }
     let directories = names.clone().into_iter().zip(descriptors).collect();
-    Ok(StepRequest { component, manifest, directories, arguments, stage, files_of })
+    Ok(StepRequest { component, manifest, directories, arguments, stage, files_of, peer, token })
 }
 
 /// Tells a client what happens until nothing more does. `None` if it has gone.

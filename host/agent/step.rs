@@ -3,20 +3,21 @@
 use crate::agent::{Agent, AgentError};
 use crate::boottime::BootInstant;
 use crate::exchange::Recipient;
+use crate::jobs::Peer;
 use crate::lease::Lease;
 use crate::spawner::WorkerUser;
 use crate::worker::{Deed, Served, Worker, WorkerEnd};
 use attest_evidence::exchange::{
     BoundDirectory, GrantBody, KeyRequest, KeyUse, Request, SecretRequest, SecretUse, StepIdentity,
 };
-use attest_evidence::name::{DirectoryName, Stage};
+use attest_evidence::name::{DirectoryName, JobSessionId, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::{SecretBytes, name::SecretName};
 use attest_step::{
     BadManifest, CheckedStep, Component, LONGEST_COMPONENT, LONGEST_MANIFEST, Manifest, NotAComponent, Uncovered,
 };
 use attest_wire::Revealed;
-use attest_wire::client::{End, Event};
+use attest_wire::client::{CiToken, End, Event};
 use attest_wire::worker::{GrantedDirectory, GrantedKey, GrantedSecret, Outcome, Start, WorkerLimits};
 use rustix::fs::{FileType, MemfdFlags, SealFlags};
 use std::collections::BTreeMap;
@@ -46,6 +47,10 @@ pub struct StepRequest {
     pub stage: Stage,
     /// Whose rights to files it has.
     pub files_of: WorkerUser,
+    /// Who asks.
+    pub peer: Peer,
+    /// The token of its CI job, if there is one.
+    pub token: Option<CiToken>,
 }
 
 /// Why a step did not run, or not to a good end.
@@ -181,7 +186,7 @@ impl Agent {
 
     async fn try_run_step(&self, request: StepRequest, events: &mpsc::Sender<Event>) -> Result<End, AgentError> {
         let commands_before = self.tpm().commands();
-        let StepRequest { component, manifest, directories, arguments, stage, files_of } = request;
+        let StepRequest { component, manifest, directories, arguments, stage, files_of, peer, token } = request;
         if self.spawner().has_own_user() && (files_of.uid == 0 || files_of.gid == 0) {
             return Err(StepError::RootsFiles.into());
         }
@@ -194,8 +199,14 @@ impl Agent {
         }
         phase(events, "read and check", began.elapsed()).await;
 
+        let began = Instant::now();
+        let session = self.session(&peer, token.as_ref(), false).await?;
+        drop(token);
+        if session.is_some() {
+            phase(events, "job", began.elapsed()).await;
+        }
         let recipient = Recipient::generate();
-        let (asked, keys) = self.request(&prepared, &arguments, stage, &recipient).await?;
+        let (asked, keys) = self.request(&prepared, &arguments, stage, session, &recipient).await?;
         let (grant, times) = self.exchange(&asked, &recipient).await?;
         phase(events, "challenge", times.challenge).await;
         phase(events, "quote", times.quote).await;
@@ -235,6 +246,7 @@ impl Agent {
         prepared: &Prepared,
         arguments: &[String],
         stage: Stage,
+        session: Option<JobSessionId>,
         recipient: &Recipient,
     ) -> Result<(Request, Vec<crate::keys::UsableKey>), AgentError> {
         let manifest = prepared.step.manifest();
@@ -262,7 +274,7 @@ impl Agent {
             .collect();
         let request = Request {
             isolation: self.isolation(),
-            session: None,
+            session,
             step: StepIdentity { name: manifest.step.name.clone(), stage },
             component: prepared.step.component().digest,
             manifest: manifest.digest(),

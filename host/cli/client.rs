@@ -2,7 +2,7 @@
 
 use crate::config::{self, Mode};
 use crate::{Global, output};
-use attest_agent::{Admins, Agent, Spawner, WorkerUser};
+use attest_agent::{Admins, Agent, Peer, Spawner, WorkerUser};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_wire::client::{Answer, End, Event, Request};
 use attest_wire::{Channel, WireError};
@@ -95,7 +95,7 @@ fn ask_here(
         let agent = Agent::start(settings, spawner).await.map_err(|error| error.report())?;
         let (events, mut told) = tokio::sync::mpsc::channel(64);
         let admins = Admins::new(vec![uid]);
-        let work = agent.answer(request, descriptors, user, &admins, events);
+        let work = agent.answer(request, descriptors, user, Peer::myself(), &admins, events);
         tokio::pin!(work);
         let interrupted = interrupted();
         tokio::pin!(interrupted);

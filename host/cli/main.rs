@@ -2,10 +2,12 @@
 
 mod agent;
 mod check;
+mod ci;
 mod client;
 mod config;
 mod doctor;
 mod enroll;
+mod job;
 mod keys;
 mod measure;
 mod output;
@@ -74,6 +76,9 @@ enum Action {
     Keys(keys::Keys),
     /// Sign a file by hand
     Sign(sign::Sign),
+    /// Begin and end a CI job: what the runner's hooks call
+    #[command(subcommand)]
+    Job(job::Job),
     /// Serve the jobs of this machine, as a daemon
     Agent(agent::AgentCommand),
     /// Check everything a step needs, and say what is missing
@@ -102,6 +107,7 @@ fn main() -> ExitCode {
         Action::Quote(quote) => end(quote.execute(&global)),
         Action::Keys(keys) => end(keys.execute(&global)),
         Action::Sign(sign) => end(sign.execute(&global)),
+        Action::Job(job) => end(job.execute(&global)),
         Action::Agent(agent) => end(agent.execute()),
         Action::Doctor(doctor) => doctor.execute(&global),
         Action::Version(version) => end(version.execute(&global)),

@@ -1,7 +1,7 @@
 //! `run`: a step with what it declares and is granted.
 
 use crate::output::narrate;
-use crate::{Global, client, output};
+use crate::{Global, ci, client, output};
 use attest_evidence::name::{AuditId, DirectoryName, LeaseId, Stage};
 use attest_evidence::report::{Escaped, Fault, Report};
 use attest_wire::client::{End, Event, Request};
@@ -28,6 +28,9 @@ pub(crate) struct Run {
     /// The step's manifest. Default: step.toml beside the component
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    /// What the token of a CI job must be for: what the broker's admin gave to `issuer add`
+    #[arg(long, value_name = "AUDIENCE", default_value = ci::AUDIENCE)]
+    audience: String,
     /// Print where the time went
     #[arg(long)]
     timings: bool,
@@ -103,7 +106,8 @@ impl Run {
             descriptors.push(open_directory(&name, &path)?);
             names.push(name);
         }
-        let request = Request::Run { arguments: self.arguments, stage: self.stage, directories: names };
+        let token = ci::token(&self.audience)?;
+        let request = Request::Run { arguments: self.arguments, stage: self.stage, directories: names, token };
         client::ask(global, request, descriptors, |event| seen.hear(event))
     }
 }

@@ -3,7 +3,7 @@
 use crate::worker::Level;
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{KeyFormat, RunnerState};
-use attest_evidence::name::{AuditId, DirectoryName, KeyName, LeaseId, OutputName, RunnerName, Stage};
+use attest_evidence::name::{AuditId, DirectoryName, JobSessionId, KeyName, LeaseId, OutputName, RunnerName, Stage};
 use attest_evidence::report::Report;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,16 @@ pub enum Request {
         stage: Stage,
         /// Names of the directories that come along.
         directories: Vec<DirectoryName>,
+        /// The token of the CI job, if there is one.
+        token: Option<CiToken>,
     },
+    /// A CI job begins: redeem its token.
+    StartJob {
+        /// The token.
+        token: CiToken,
+    },
+    /// The CI job of this process ends.
+    EndJob,
     /// Quote, in the domain of users.
     Quote {
         /// What it shall be fresh for, 8 to 64 bytes.
@@ -64,6 +73,35 @@ pub enum Request {
     },
     /// How the agent is.
     Status,
+}
+
+/// The token of a CI job: whoever has it may redeem it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CiToken(String);
+
+impl CiToken {
+    /// This token.
+    pub const fn new(token: String) -> Self {
+        Self(token)
+    }
+
+    /// Lets `look` see it.
+    pub fn expose<T>(&self, look: impl FnOnce(&str) -> T) -> T {
+        look(&self.0)
+    }
+}
+
+impl std::fmt::Debug for CiToken {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "CiToken({} bytes)", self.0.len())
+    }
+}
+
+impl Drop for CiToken {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
 }
 
 /// What the agent tells.
@@ -138,6 +176,10 @@ pub enum End {
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
+    /// The session of the CI job; none if the broker believes no such tokens.
+    Job(Option<JobSessionId>),
+    /// Whether a CI job has ended.
+    JobEnded(bool),
     /// A quote.
     Quote {
         /// `TPMS_ATTEST`.

@@ -78,7 +78,7 @@ fn nobody_makes_a_grant_out_of_nothing() {
         (
             "E0451",
             "pub fn forge(bound: attest_evidence::Sha256Digest) -> attest_broker::exchange::VerifiedJob {
-             attest_broker::exchange::VerifiedJob { bound } }",
+             attest_broker::exchange::VerifiedJob { bound, job: None } }",
         ),
         (
             "E0451",

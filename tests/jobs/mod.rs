@@ -1,6 +1,7 @@
 //! CI jobs: tokens of a real issuer, redeemed into sessions.
 
 mod issuers;
+mod runner;
 mod sessions;
 mod tokens;
 

@@ -23,6 +23,9 @@ async fn a_job_is_redeemed_once_and_by_one() {
     assert_eq!(refusal(thief.redeem(&token).await), "AR-J303");
     let fresh = scene.token(&with(scene.claims(1), "jti", json!("another")));
     assert_eq!(refusal(thief.redeem(&fresh).await), "AR-J303");
+    // By the runner that has its session, that is no alarm, and no second session either.
+    assert_eq!(refusal(scene.rig.redeem(&fresh).await), "AR-J306");
+    assert_eq!(refusal(thief.redeem(&token).await), "AR-J303");
     let (kind, body) = scene.broker.audit().await.pop().unwrap();
     assert_eq!((kind.as_str(), &body["report"]["code"]), ("refused", &"AR-J303".into()));
     assert!(scene.broker.log().contains("ALARM"));

@@ -95,6 +95,8 @@ struct Shared {
     keys: Mutex<Vec<Value>>,
     mood: Mutex<Mood>,
     requests: Mutex<Vec<String>>,
+    /// What a job gets that asks for a token, as GitHub's do.
+    token: Mutex<String>,
 }
 
 impl Issuer {
@@ -119,6 +121,7 @@ impl Issuer {
             keys: Mutex::default(),
             mood: Mutex::new(Mood::Well),
             requests: Mutex::default(),
+            token: Mutex::default(),
         });
         let serving = Arc::clone(&shared);
         let task = tokio::spawn(async move {
@@ -145,6 +148,11 @@ impl Issuer {
         *self.shared.mood.lock().unwrap() = mood;
     }
 
+    /// Gives this token to jobs that ask with the authority `job-secret`.
+    pub(crate) fn give(&self, token: &str) {
+        *self.shared.token.lock().unwrap() = token.to_owned();
+    }
+
     /// What was asked for, so far.
     pub(crate) fn requests(&self) -> usize {
         self.shared.requests.lock().unwrap().len()
@@ -161,6 +169,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     let path = request.uri().path().to_owned();
     shared.requests.lock().unwrap().push(path.clone());
     let mood = shared.mood.lock().unwrap().clone();
+    if path == "/token" {
+        let authorized = request.headers().get("authorization").is_some_and(|value| value == "bearer job-secret");
+        let for_us = request.uri().query() == Some("api-version=2.0&audience=broker");
+        let value = shared.token.lock().unwrap().clone();
+        let status = if authorized && for_us { 200 } else { 401 };
+        let body = json!({ "count": value.len(), "value": value }).to_string();
+        return Ok(Response::builder().status(status).body(Full::new(body.into())).unwrap());
+    }
     let document = match path.as_str() {
         "/.well-known/openid-configuration" => {
             let issuer = if mood == Mood::Another { "https://another.example" } else { &shared.url };

@@ -23,6 +23,9 @@ pub(crate) enum SessionRefused {
     /// First redeemer wins. Who comes second may be a thief, or may have been robbed: somebody has to look.
     #[error("the CI job {job} has redeemed a token before")]
     RedeemedBefore { job: String },
+    /// The runner has the session already; which it is, it has to know itself.
+    #[error("this runner has redeemed the CI job {job} before")]
+    RedeemedHere { job: String },
     /// Strangers may decide what such a job runs.
     #[error("jobs of event `{event}` get no session")]
     OfStrangers { event: String },
@@ -37,6 +40,9 @@ impl Explain for SessionRefused {
             Self::RedeemedBefore { .. } => report("AR-J303", Fault::Identity).hint(
                 "a job redeems once, at its start. If this is the start, another step of the job, or another machine, was first: tell whoever runs the broker",
             ),
+            Self::RedeemedHere { job } => report("AR-J306", Fault::Identity)
+                .fact("job", job)
+                .hint("the session belongs to the processes that redeemed first: the same user, the same control group"),
             Self::OfStrangers { event } => report("AR-J304", Fault::Refused)
                 .fact("event", event)
                 .hint("whoever opens a pull request decides what it runs. Use secrets in jobs of `push`, `release` or `workflow_dispatch`"),
@@ -82,6 +88,7 @@ impl Broker {
         let open = OpenSession { id, runner_id: row.id, token, now, expires, audit };
         match self.store.commit(open).await? {
             Opened::Yes => Ok(opened),
+            Opened::RedeemedHere => Err(SessionRefused::RedeemedHere { job: opened.job }.into()),
             Opened::RedeemedBefore => {
                 tracing::error!(job = %opened.job, runner = %host.runner(), "ALARM: a CI job was redeemed a second time");
                 Err(SessionRefused::RedeemedBefore { job: opened.job }.into())

@@ -113,6 +113,8 @@ pub enum Opened {
     Yes,
     /// The job, or the token, has been redeemed before.
     RedeemedBefore,
+    /// The job has been redeemed before by this very runner, with another token.
+    RedeemedHere,
 }
 
 impl Transaction for OpenSession {
@@ -135,7 +137,15 @@ impl Transaction for OpenSession {
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 0 {
-            return Ok(Opened::RedeemedBefore);
+            let here =
+                sqlx::query("SELECT 1 FROM job_sessions WHERE issuer = ? AND job = ? AND runner_id = ? AND token <> ?")
+                    .bind(self.token.issuer())
+                    .bind(self.token.job().as_str())
+                    .bind(self.runner_id)
+                    .bind(self.token.id())
+                    .fetch_optional(&mut *connection)
+                    .await?;
+            return Ok(if here.is_some() { Opened::RedeemedHere } else { Opened::RedeemedBefore });
         }
         record(connection, &self.audit).await?;
         Ok(Opened::Yes)

@@ -1,0 +1,166 @@
+//! The jobs of this machine, as far as their tokens have been redeemed here.
+//!
+//! A job is known by who its processes are, by the kernel's word: their user and their control group. A session is
+//! remembered for them, and for nobody else, until another job of theirs takes its place or the runner's hook ends it.
+
+use crate::agent::{Agent, AgentError, EMBEDDED};
+use crate::broker::BrokerError;
+use crate::exchange::GrantRefused;
+use crate::state::{State, StateError};
+use attest_evidence::Sha256Digest;
+use attest_evidence::exchange::{
+    RawEvidence, SessionOpened, SessionRequest, session_qualifying_data, write_exchange, write_session_bound,
+};
+use attest_evidence::name::JobSessionId;
+use attest_evidence::time::{Clock as _, SystemClock, UnixSeconds};
+use attest_wire::client::CiToken;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+const FILE: &str = "jobs.json";
+/// Most jobs that are remembered: a machine runs a handful at once.
+const MOST_JOBS: usize = 64;
+
+/// Whose processes they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Their user.
+    uid: u32,
+    /// Digest of their control group's path.
+    group: Sha256Digest,
+}
+
+impl Peer {
+    /// The process at the other end of a connection.
+    pub(crate) fn of(pid: rustix::process::Pid, uid: u32) -> Self {
+        // A process that is gone, or hidden, is in no group: it shares a job with nobody who is in one.
+        let group = std::fs::read(format!("/proc/{}/cgroup", pid.as_raw_pid())).unwrap_or_default();
+        Self { uid, group: Sha256Digest::of(&group) }
+    }
+
+    /// This very process.
+    pub fn myself() -> Self {
+        Self::of(rustix::process::getpid(), rustix::process::getuid().as_raw())
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remembered {
+    jobs: Vec<Job>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Job {
+    peer: Peer,
+    /// Of the token that was redeemed. The token itself is kept nowhere.
+    token: Sha256Digest,
+    session: JobSessionId,
+    job: String,
+    expires: UnixSeconds,
+    /// Whether the runner's hook began it, before any of its steps: then they need no token of their own.
+    by_hook: bool,
+}
+
+/// What is remembered, and a lock that is held while it changes.
+#[derive(Default)]
+pub(crate) struct Jobs(Mutex<()>);
+
+impl Agent {
+    /// The session of `peer`'s job. A token that has not been redeemed yet is redeemed for it, by the runner's hook or
+    /// by the first of its steps. Without a token only a session that the hook has opened is had: a process that is
+    /// left of an earlier job has no token of this one.
+    ///
+    /// # Errors
+    /// The broker does not believe the token, or another machine has redeemed the job.
+    pub(crate) async fn session(
+        &self,
+        peer: &Peer,
+        token: Option<&CiToken>,
+        by_hook: bool,
+    ) -> Result<Option<JobSessionId>, AgentError> {
+        let enrolled = self.state().enrolment()?;
+        if enrolled.is_some_and(|enrolment| enrolment.broker_url == EMBEDDED) {
+            // A broker of one's own knows no CI system.
+            return Ok(None);
+        }
+        let _changing = self.jobs().0.lock().await;
+        let now = SystemClock.now();
+        let mut remembered = read(self.state())?;
+        remembered.jobs.retain(|job| job.expires > now);
+        let own = remembered.jobs.iter().find(|job| job.peer == *peer).cloned();
+        let Some(token) = token else { return Ok(own.filter(|job| job.by_hook).map(|job| job.session)) };
+        let digest = token.expose(|token| Sha256Digest::of(token.as_bytes()));
+        if let Some(job) = own.as_ref().filter(|job| job.token == digest) {
+            return Ok(Some(job.session.clone()));
+        }
+        match self.redeem(token).await {
+            Ok(opened) => {
+                let SessionOpened { session, job, expires } = opened;
+                remembered.jobs.retain(|job| job.peer != *peer);
+                if remembered.jobs.len() >= MOST_JOBS {
+                    remembered.jobs.remove(0);
+                }
+                tracing::info!(%job, %session, "a CI job has begun");
+                remembered.jobs.push(Job {
+                    peer: peer.clone(),
+                    token: digest,
+                    session: session.clone(),
+                    job,
+                    expires,
+                    by_hook,
+                });
+                self.state().write(FILE, &remembered)?;
+                Ok(Some(session))
+            }
+            // The broker has verified the token, and says that this runner has redeemed its job: it is the one that
+            // these processes have a session of, or it is not theirs.
+            Err(AgentError::Broker(BrokerError::Refused(report, audit))) if report.code.to_string() == "AR-J306" => {
+                let named = report.facts.iter().find(|fact| fact.name == "job").map(|fact| fact.value.as_str());
+                match own.filter(|job| Some(job.job.as_str()) == named) {
+                    Some(job) => Ok(Some(job.session)),
+                    None => Err(AgentError::Broker(BrokerError::Refused(report, audit))),
+                }
+            }
+            Err(AgentError::Broker(BrokerError::Refused(report, _))) if report.code.to_string() == "AR-J102" => {
+                tracing::warn!(what = %report.what, "the step runs without a job");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets the session of `peer`'s job. `false` if there was none.
+    ///
+    /// # Errors
+    /// The state can't be written.
+    pub(crate) async fn end_job(&self, peer: &Peer) -> Result<bool, AgentError> {
+        let _changing = self.jobs().0.lock().await;
+        let mut remembered = read(self.state())?;
+        let before = remembered.jobs.len();
+        remembered.jobs.retain(|job| job.peer != *peer);
+        self.state().write(FILE, &remembered)?;
+        Ok(remembered.jobs.len() < before)
+    }
+
+    async fn redeem(&self, token: &CiToken) -> Result<SessionOpened, AgentError> {
+        let link = self.link().await?;
+        let challenge = link.client.challenge(&link.ak_name).await?;
+        let request = token.expose(|token| SessionRequest { isolation: self.isolation(), token: token.to_owned() });
+        let bound = write_session_bound(&challenge, &request).map_err(GrantRefused::Malformed)?;
+        let qualifying = session_qualifying_data(&Sha256Digest::of(&bound));
+        let selection = challenge.selection;
+        let quote = self.tpm().run(move |device| device.quote(selection, &qualifying)).await?;
+        let pcrs = quote.pcrs.to_bytes();
+        let evidence =
+            RawEvidence { quote: &quote.message, signature: &quote.signature, pcrs: &pcrs, logs: Vec::new() };
+        let redemption = write_exchange(&bound, &evidence).map_err(GrantRefused::Malformed)?;
+        Ok(link.client.redeem(redemption).await?)
+    }
+}
+
+fn read(state: &State) -> Result<Remembered, StateError> {
+    Ok(state.read(FILE)?.unwrap_or_default())
+}
