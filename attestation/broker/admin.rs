@@ -8,6 +8,7 @@ macro_rules! narrate {
 }
 
 mod issuer;
+mod lease;
 mod policy;
 mod root;
 mod runner;
@@ -62,6 +63,9 @@ enum Action {
     /// Say whose CI tokens are believed
     #[command(subcommand)]
     Issuer(issuer::Issuer),
+    /// List what steps hold, and take it away
+    #[command(subcommand)]
+    Lease(lease::Lease),
     /// Set and delete secrets
     #[command(subcommand)]
     Secret(secret::Secret),
@@ -95,6 +99,7 @@ pub fn run(command: Command) -> ExitCode {
             Action::Runner(runner) => runner.run(global).await,
             Action::Root(root) => root.run(global).await,
             Action::Issuer(issuer) => issuer.run(global).await,
+            Action::Lease(lease) => lease.run(global).await,
             Action::Secret(secret) => secret.run(global).await,
             Action::Policy(policy) => policy.run(global).await,
         }

@@ -15,7 +15,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use jobs::{IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};
-pub use leases::{EndEntry, EndLostLeases, LeaseRow, LeaseUpdate, UpdateLease};
+pub use leases::{EndEntry, EndLostLeases, LeaseFilter, LeaseRow, LeaseUpdate, ListedLease, RevokeLeases, UpdateLease};
 pub use nonces::{ConsumeNonce, Consumed};
 pub use policies::{ApplyPolicy, PolicyRow};
 pub use roots::AddRoot;

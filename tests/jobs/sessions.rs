@@ -120,3 +120,44 @@ async fn sessions_and_leases_outlive_a_broker_s_death() {
     let other = of_session(&scene.rig, &session, b"other");
     scene.rig.send(scene.rig.exchange(&other).await).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_are_listed_shown_and_revoked() {
+    let scene = Scene::set("github").await;
+    let ask = async |job: u64, component: &[u8]| {
+        let session = scene.rig.redeem(&scene.token(&scene.claims(job))).await.unwrap().session;
+        scene.rig.send(scene.rig.exchange(&of_session(&scene.rig, &session, component)).await).await.unwrap()
+    };
+    let grants = [ask(1, b"one").await, ask(2, b"two").await, ask(3, b"three").await, ask(4, b"four").await];
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&scene.broker.admin(&[arguments, &["--json"]].concat()).ok().stdout).unwrap()
+    };
+    let listed = json(&["lease", "list"]);
+    assert_eq!(listed["leases"].as_array().unwrap().len(), 4);
+    assert_eq!(listed["leases"][0]["job"], "74:10001:2:1");
+    // By the lease's id, and by the audit id that the step's log names.
+    for id in [grants[0].lease.as_str(), grants[0].audit.as_str()] {
+        let shown = json(&["lease", "show", id]);
+        assert_eq!(
+            (&shown["entries"][0]["kind"], &shown["entries"][0]["body"]["job"][1]),
+            (&"granted".into(), &"74:10001:2:1".into())
+        );
+    }
+    scene.broker.admin(&["lease", "show", "lse_none"]).refused(1, "AR-B305");
+    assert_eq!(scene.broker.admin(&["lease", "revoke"]).status, 2);
+
+    let revoked = |arguments: &[&str]| json(&[&["lease", "revoke"], arguments].concat())["revoked"].clone();
+    assert_eq!(revoked(&[grants[0].lease.as_str()]), json!([grants[0].lease]));
+    assert_eq!(revoked(&[grants[0].lease.as_str()]), json!([]));
+    assert_eq!(revoked(&["--job", "74:10001:2:2"]), json!([grants[1].lease]));
+    assert_eq!(revoked(&["--component", &Sha256Digest::of(b"three").to_string(), "--runner", "nobody"]), json!([]));
+    assert_eq!(revoked(&["--component", &Sha256Digest::of(b"three").to_string()]), json!([grants[2].lease]));
+    assert_eq!(revoked(&["--runner", "r"]), json!([grants[3].lease]));
+    assert_eq!(json(&["lease", "list"])["leases"], json!([]));
+    assert_eq!(json(&["lease", "list", "--all"])["leases"].as_array().unwrap().len(), 4);
+    let shown = json(&["lease", "show", grants[3].lease.as_str()]);
+    assert_eq!(
+        (&shown["entries"][1]["kind"], &shown["entries"][1]["body"]["how"]),
+        (&"lease-ended".into(), &"revoked".into())
+    );
+}

@@ -5,6 +5,7 @@ use crate::audit::Entry;
 use attest_evidence::exchange::LeaseSignal;
 use attest_evidence::name::{AuditId, JobSessionId, LeaseId, RunnerName, Stage, StepName};
 use attest_evidence::{Sha256Digest, UnixSeconds};
+use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection};
 
 /// A lease.
@@ -201,7 +202,133 @@ impl Transaction for EndLostLeases {
     }
 }
 
+/// Which leases: those that fit everything that is named.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct LeaseFilter {
+    /// This one.
+    pub lease: Option<LeaseId>,
+    /// Of this runner.
+    pub runner: Option<RunnerName>,
+    /// Of this CI job, by its issuer's ids.
+    pub job: Option<String>,
+    /// Of this component.
+    pub component: Option<Sha256Digest>,
+}
+
+/// Ends the active leases that a filter names.
+#[derive(Debug)]
+pub struct RevokeLeases {
+    /// Which.
+    pub filter: LeaseFilter,
+    /// The broker's clock.
+    pub now: UnixSeconds,
+    /// What the audit log says of the act.
+    pub audit: Entry,
+    /// What it says of each lease.
+    pub entry: EndEntry,
+}
+
+impl Transaction for RevokeLeases {
+    type Output = Vec<LeaseId>;
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Vec<LeaseId>, StoreError> {
+        let LeaseFilter { lease, runner, job, component } = &self.filter;
+        let rows = sqlx::query(
+            "UPDATE leases SET state = 'revoked', ended = ?1
+             WHERE state = 'active' AND (?2 IS NULL OR id = ?2) AND (?3 IS NULL OR runner = ?3)
+               AND (?4 IS NULL OR session IN (SELECT id FROM job_sessions WHERE job = ?4))
+               AND (?5 IS NULL OR component = ?5)
+             RETURNING id",
+        )
+        .bind(seconds(self.now))
+        .bind(lease.as_ref().map(LeaseId::as_str))
+        .bind(runner.as_ref().map(RunnerName::as_str))
+        .bind(job)
+        .bind(component.map(|component| component.to_string()))
+        .fetch_all(&mut *connection)
+        .await?;
+        record(connection, &self.audit).await?;
+        record_ends(connection, rows, self.now, self.entry).await
+    }
+}
+
+/// A lease as an admin sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListedLease {
+    /// Its id.
+    pub id: String,
+    /// The entry that records its grant.
+    pub audit: String,
+    /// `active`, or how it ended.
+    pub state: String,
+    /// Whose.
+    pub runner: String,
+    /// Of which stage.
+    pub stage: String,
+    /// What its manifest calls the step.
+    pub step: String,
+    /// Which component.
+    pub component: String,
+    /// Of which CI job, by its issuer's ids.
+    pub job: Option<String>,
+    /// From when, in seconds since 1970.
+    pub issued: i64,
+    /// Until when at the latest.
+    pub expires: i64,
+}
+
 impl Store {
+    /// Leases, the newest last: those that are active, or all.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn leases(&self, active: bool) -> Result<Vec<ListedLease>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT leases.id, leases.audit, state, runner, stage, step, component, job, issued, leases.expires
+             FROM leases JOIN audit ON audit.id = leases.audit LEFT JOIN job_sessions ON job_sessions.id = session
+             WHERE NOT ? OR state = 'active' ORDER BY audit.sequence",
+        )
+        .bind(active)
+        .fetch_all(&self.readers)
+        .await?;
+        let listed = |row: &sqlx::sqlite::SqliteRow| ListedLease {
+            id: row.get(0),
+            audit: row.get(1),
+            state: row.get(2),
+            runner: row.get(3),
+            stage: row.get(4),
+            step: row.get(5),
+            component: row.get(6),
+            job: row.get(7),
+            issued: row.get(8),
+            expires: row.get(9),
+        };
+        Ok(rows.iter().map(listed).collect())
+    }
+
+    /// What the audit log says of a lease, known by its id or by that of its grant's entry; in order.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn lease_entries(&self, id: &str) -> Result<Vec<serde_json::Value>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT audit.id, at, kind, body FROM audit
+             JOIN leases ON leases.id = ?1 OR leases.audit = ?1
+             WHERE audit.id = leases.audit OR json_extract(body, '$.lease') = leases.id ORDER BY sequence",
+        )
+        .bind(id)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let body: serde_json::Value =
+                    serde_json::from_str(&row.get::<String, _>(3)).map_err(|_| StoreError::Row("audit body"))?;
+                let (id, at, kind): (String, i64, String) = (row.get(0), row.get(1), row.get(2));
+                Ok(serde_json::json!({ "audit": id, "at": at, "kind": kind, "body": body }))
+            })
+            .collect()
+    }
+
     /// Whether some active lease's time is up or its heartbeats stay away.
     ///
     /// # Errors

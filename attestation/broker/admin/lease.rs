@@ -1,0 +1,118 @@
+//! `lease`: what steps hold, and taking it away.
+
+use super::state::{State, admin_entry};
+use super::{Global, print};
+use crate::audit::{Entry, Kind};
+use crate::store::{LeaseFilter, ListedLease, RevokeLeases};
+use attest_evidence::Sha256Digest;
+use attest_evidence::name::{LeaseId, RunnerName};
+use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::time::{Clock as _, SystemClock};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::json;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Lease {
+    /// List the leases that steps hold now
+    List {
+        /// Those that have ended, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show what was granted, to whom, and why
+    Show {
+        /// A lease's id, or the audit id that a step's log names
+        id: String,
+    },
+    /// End leases. Their steps are stopped at their next heartbeat
+    Revoke {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which leases. Given together, they all have to fit.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Which {
+    /// This one
+    lease: Option<LeaseId>,
+    /// All of this runner
+    #[arg(long, value_name = "NAME")]
+    runner: Option<RunnerName>,
+    /// All of this CI job, by the ids that `lease list` shows
+    #[arg(long, value_name = "JOB")]
+    job: Option<String>,
+    /// All of this component
+    #[arg(long, value_name = "SHA256")]
+    component: Option<Sha256Digest>,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Serialize)]
+struct Listing {
+    leases: Vec<ListedLease>,
+}
+
+impl Lease {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Report> {
+        let store = State::of(global)?.store().await?;
+        match self {
+            Self::List { all } => {
+                let leases = store.leases(!all).await.map_err(|error| error.report())?;
+                let listing = Listing { leases };
+                print(global, "attest-run/leases/v1", &listing, || {
+                    let line = |lease: &ListedLease| {
+                        let job = lease.job.as_deref().unwrap_or("-");
+                        format!(
+                            "{}  {}  {}  {}/{}  job {job}  component {}  until {}\n",
+                            lease.id,
+                            lease.state,
+                            lease.runner,
+                            lease.stage,
+                            lease.step,
+                            lease.component,
+                            lease.expires
+                        )
+                    };
+                    listing.leases.iter().map(line).collect()
+                });
+            }
+            Self::Show { id } => {
+                let entries = store.lease_entries(&id).await.map_err(|error| error.report())?;
+                if entries.is_empty() {
+                    return Err(Report::new("AR-B305", Fault::Refused, format!("there is no lease `{id}`")));
+                }
+                print(global, "attest-run/lease/v1", &json!({ "entries": entries }), || {
+                    let pretty = |entry| serde_json::to_string_pretty(entry).unwrap_or_default() + "\n";
+                    entries.iter().map(pretty).collect()
+                });
+            }
+            Self::Revoke { which } => {
+                let filter = LeaseFilter {
+                    lease: which.lease,
+                    runner: which.runner,
+                    job: which.job,
+                    component: which.component,
+                };
+                let audit = admin_entry("lease revoke", &filter)?;
+                let entry = |lease: &LeaseId, now| {
+                    Entry::new(now, Kind::LeaseEnded, &json!({ "lease": lease, "how": "revoked" }))
+                };
+                let revoke = RevokeLeases { filter, now: SystemClock.now(), audit, entry };
+                let revoked = store.commit(revoke).await.map_err(|error| error.report())?;
+                if revoked.is_empty() {
+                    narrate!("no such lease is held");
+                }
+                for lease in &revoked {
+                    narrate!("{lease} is revoked");
+                }
+                print(global, "attest-run/leases-revoked/v1", &json!({ "revoked": revoked }), String::new);
+            }
+        }
+        Ok(())
+    }
+}
