@@ -152,6 +152,11 @@ impl Agent {
         self.settings.isolation
     }
 
+    /// Whether it runs a broker of its own when it has enrolled with none.
+    pub(crate) const fn may_run_a_broker(&self) -> bool {
+        self.settings.embedded_broker.is_some()
+    }
+
     pub(crate) const fn jobs(&self) -> &Jobs {
         &self.jobs
     }

@@ -82,7 +82,7 @@ impl Agent {
         by_hook: bool,
     ) -> Result<Option<JobSessionId>, AgentError> {
         let enrolled = self.state().enrolment()?;
-        if enrolled.is_some_and(|enrolment| enrolment.broker_url == EMBEDDED) {
+        if enrolled.map_or(self.may_run_a_broker(), |enrolment| enrolment.broker_url == EMBEDDED) {
             // A broker of one's own knows no CI system.
             return Ok(None);
         }

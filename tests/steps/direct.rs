@@ -116,3 +116,14 @@ fn the_command_line_answers_in_statuses_and_json() {
     let run: serde_json::Value = serde_json::from_str(&out.stdout).unwrap();
     assert_eq!((&run["outcome"], &run["exit_code"]), (&"host-failed".into(), &125.into()));
 }
+
+#[test]
+fn a_broker_of_one_s_own_asks_for_no_ci_token() {
+    let home = crate::support::directory();
+    let hello = crate::support::step("hello").join("hello.wasm");
+    for _ in 0..2 {
+        let mut command = Command::new(crate::support::programs().join("attest-run"));
+        command.arg(&hello).env_clear().env("HOME", home.path()).env("ATTEST_RUN_ID_TOKEN", "no.token.atall");
+        run(&mut command).ok();
+    }
+}
