@@ -171,3 +171,27 @@ async fn a_connection_that_breaks_is_made_anew() {
     assert!(matches!(broken, TpmError::Broken { .. }), "{broken:?}");
     quote().await.unwrap();
 }
+
+#[test]
+fn sessions_are_salted_with_the_endorsement_key_that_was_checked() {
+    let directory = directory();
+    let mut tpm = Device::open(&embedded(directory.path()), SessionProtection::Salted).unwrap();
+    let key = tpm.create_attestation_key().unwrap();
+    tpm.use_attestation_key(&key.credentials).unwrap();
+    let derivation = tpm.create_derivation_key().unwrap();
+    // The control: who borrows the TPM finds the key that the lender has found.
+    tpm.lend(|lent| Device::borrowed(lent).unwrap().derive(&derivation, b"label").ok()).unwrap();
+    // Something on the bus that shows its own key is told from the TPM.
+    let other = TpmName::of(b"an interposer's key");
+    let wrong = |error: TpmError| matches!(error, TpmError::OtherEndorsementKey { .. });
+    let refused = tpm.lend(|mut lent| {
+        lent.ek = Some(other.clone());
+        Device::borrowed(lent).map(drop).err()
+    });
+    assert!(wrong(refused.unwrap()));
+    let mut credentials = key.credentials.duplicate();
+    credentials.ek = other;
+    assert!(wrong(tpm.use_attestation_key(&credentials).unwrap_err()));
+    let sessions = tpm.handles().unwrap().sessions;
+    assert_eq!(sessions.len(), 1, "{sessions:x?}");
+}
