@@ -149,3 +149,14 @@ async fn r06_a_token_does_not_lead_to_another_broker() {
     let refused = client.begin_enrolment(&request(&token, &endorsed.public, &key.public)).await;
     assert!(matches!(refused, Err(BrokerError::Impostor { .. })), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_tpm_that_nobody_vouches_for_waits_for_an_admin() {
+    let broker = Broker::start();
+    let token = broker.token("r", "direct", false);
+    let rig = Rig::with_token(&broker, token).await.unwrap();
+    assert_eq!((rig.outcome.state, rig.outcome.class.as_str()), (RunnerState::Pending, "software"));
+    assert_eq!(refusal(rig.send(rig.exchange(&rig.request()).await).await), "AR-E301");
+    broker.admin(&["runner", "approve", "r"]).ok();
+    rig.send(rig.exchange(&rig.request()).await).await.unwrap();
+}

@@ -4,9 +4,9 @@ use super::{Broker, embedded};
 use attest_agent::{BrokerClient, BrokerError};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
-    ActivationRequest, Challenge, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, GrantBody,
-    Isolation, RawEvidence, Request, SessionOpened, SessionRequest, SignedGrant, StepIdentity, qualifying_data,
-    session_qualifying_data, write_bound, write_exchange, write_session_bound,
+    ActivationRequest, Challenge, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, EnrolmentToken,
+    GrantBody, Isolation, RawEvidence, Request, SessionOpened, SessionRequest, SignedGrant, StepIdentity,
+    qualifying_data, session_qualifying_data, write_bound, write_exchange, write_session_bound,
 };
 use attest_evidence::name::Stage;
 use attest_evidence::tpm::Credential;
@@ -39,7 +39,22 @@ impl Rig {
     }
 
     async fn enrol(broker: &Broker, name: &str, tpm: Tpm, directory: tempfile::TempDir) -> Result<Self, BrokerError> {
-        let token = broker.token(name, "direct", true);
+        Self::enrol_with(broker, broker.token(name, "direct", true), tpm, directory).await
+    }
+
+    /// A runner with a TPM of its own, enrolled by this token.
+    pub(crate) async fn with_token(broker: &Broker, token: EnrolmentToken) -> Result<Self, BrokerError> {
+        let directory = super::directory();
+        let tpm = Tpm::open(embedded(&directory.path().join("tpm"))).await.unwrap();
+        Self::enrol_with(broker, token, tpm, directory).await
+    }
+
+    async fn enrol_with(
+        broker: &Broker,
+        token: EnrolmentToken,
+        tpm: Tpm,
+        directory: tempfile::TempDir,
+    ) -> Result<Self, BrokerError> {
         let client = BrokerClient::at_first_contact(broker.url().parse().unwrap(), token.pins).unwrap();
         let (key, endorsed) = attesting(&tpm).await;
         let endorsement = match endorsed.certificate {

@@ -4,8 +4,10 @@ use crate::support::{Swtpm, directory, embedded};
 use attest_evidence::report::Explain as _;
 use attest_evidence::tpm::{Attest, Attested, PcrSelection, Public, TpmName, make_credential};
 use attest_evidence::{SecretBytes, Sha256Digest};
-use attest_tpm::{Device, SessionProtection, Tpm, TpmError, Transport};
+use attest_tpm::{Device, Lent, LentKind, SessionProtection, Tpm, TpmError, Transport};
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 
 /// PCRs 0 to 9 and 14.
 fn selection() -> PcrSelection {
@@ -14,7 +16,10 @@ fn selection() -> PcrSelection {
 
 /// All that this project does with a TPM.
 fn everything(transport: &Transport, protection: SessionProtection) {
-    let mut tpm = Device::open(transport, protection).unwrap();
+    everything_with(Device::open(transport, protection).unwrap(), protection);
+}
+
+fn everything_with(mut tpm: Device, protection: SessionProtection) {
     let endorsed = tpm.endorsement().unwrap();
     let key = tpm.create_attestation_key().unwrap();
     assert_eq!(TpmName::of(&key.public), key.credentials.name);
@@ -194,4 +199,44 @@ fn sessions_are_salted_with_the_endorsement_key_that_was_checked() {
     assert!(wrong(tpm.use_attestation_key(&credentials).unwrap_err()));
     let sessions = tpm.handles().unwrap().sessions;
     assert_eq!(sessions.len(), 1, "{sessions:x?}");
+}
+
+/// A stand-in for the kernel's device, which this machine may not have: one write is one command, one read its response,
+/// as `/dev/tpmrm0` has it. Behind it is a real simulator.
+fn character_device(swtpm: &Swtpm) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let mut device = std::fs::File::from(theirs);
+    let mut simulator = std::os::unix::net::UnixStream::connect(swtpm.socket()).unwrap();
+    std::thread::spawn(move || {
+        let mut packet = [0; 4096];
+        while let Ok(length @ 1..) = device.read(&mut packet) {
+            simulator.write_all(&packet[..length]).unwrap();
+            simulator.read_exact(&mut packet[..10]).unwrap();
+            let length = u32::from_be_bytes(packet[2..6].try_into().unwrap()) as usize;
+            simulator.read_exact(&mut packet[10..length]).unwrap();
+            if device.write_all(&packet[..length]).is_err() {
+                return;
+            }
+        }
+    });
+    ours
+}
+
+#[test]
+fn every_operation_works_on_a_character_device() {
+    let swtpm = Swtpm::bare();
+    // Its kernel would have started it up.
+    drop(Device::open(&swtpm.transport(), SessionProtection::Private).unwrap());
+    let lent = Lent {
+        descriptor: character_device(&swtpm),
+        kind: LentKind::Device,
+        protection: Transport::Device("/dev/tpmrm0".into()).protection(),
+        ek: None,
+    };
+    assert_eq!(lent.protection, SessionProtection::Salted);
+    everything_with(Device::borrowed(lent).unwrap(), SessionProtection::Salted);
+    // Where there is none, that is what is said.
+    let absent = Device::open(&Transport::Device("/dev/no-such-tpm".into()), SessionProtection::Salted);
+    assert!(matches!(absent.map(drop).unwrap_err(), TpmError::Absent { .. }));
 }
