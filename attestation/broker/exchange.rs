@@ -11,7 +11,7 @@ use session::SessionRefused;
 use crate::audit::{Entry, Kind};
 use crate::broker::{Broker, PolicyInForceError};
 use crate::policy::{Decision, Denied};
-use crate::refusals::Record as Recorded;
+use crate::refusals::Recorded;
 use crate::secrets;
 use crate::server::Refusal;
 use crate::store::{ConsumeNonce, Consumed, Record, RunnerRow, StoreError, Transaction, record};

@@ -3,7 +3,7 @@
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::keys::Purpose;
-use crate::refusals::Record as Recorded;
+use crate::refusals::Recorded;
 use crate::server::Refusal;
 use crate::store::{EndLostLeases, LeaseUpdate, Record, StoreError, UpdateLease};
 use attest_evidence::UnixSeconds;

@@ -27,7 +27,7 @@ struct Window {
 
 /// Whether a refusal is to be written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Record {
+pub(crate) enum Recorded {
     /// Yes; so many before it were not.
     Yes { unrecorded_before: u64 },
     /// No: there have been too many.
@@ -36,7 +36,7 @@ pub(crate) enum Record {
 
 impl Refusals {
     /// Counts one more refusal of `subject`, which the caller has found in the database, or of nobody's (`None`).
-    pub(crate) fn count(&self, subject: Option<&str>, now: UnixSeconds) -> Record {
+    pub(crate) fn count(&self, subject: Option<&str>, now: UnixSeconds) -> Recorded {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let over = |window: &Window| now.0.abs_diff(window.began.0) >= WINDOW_SECONDS;
         if windows.len() >= MOST_SUBJECTS {
@@ -44,7 +44,7 @@ impl Refusals {
         }
         let subject = subject.unwrap_or_default();
         if windows.len() >= MOST_SUBJECTS && !windows.contains_key(subject) {
-            return Record::No;
+            return Recorded::No;
         }
         let window = windows.entry(subject.to_owned()).or_insert(Window { began: now, recorded: 0, unrecorded: 0 });
         if over(window) {
@@ -52,10 +52,10 @@ impl Refusals {
         }
         if window.recorded >= MOST_PER_MINUTE {
             window.unrecorded += 1;
-            return Record::No;
+            return Recorded::No;
         }
         window.recorded += 1;
-        Record::Yes { unrecorded_before: std::mem::take(&mut window.unrecorded) }
+        Recorded::Yes { unrecorded_before: std::mem::take(&mut window.unrecorded) }
     }
 }
 
@@ -68,15 +68,15 @@ mod tests {
         let refusals = Refusals::default();
         let recorded = |subject, at| refusals.count(subject, UnixSeconds(at));
         for _ in 0..MOST_PER_MINUTE {
-            assert_eq!(recorded(Some("one"), 100), Record::Yes { unrecorded_before: 0 });
+            assert_eq!(recorded(Some("one"), 100), Recorded::Yes { unrecorded_before: 0 });
         }
         for _ in 0..7 {
-            assert_eq!(recorded(Some("one"), 159), Record::No);
+            assert_eq!(recorded(Some("one"), 159), Recorded::No);
         }
-        assert_eq!(recorded(Some("other"), 159), Record::Yes { unrecorded_before: 0 });
-        assert_eq!(recorded(None, 159), Record::Yes { unrecorded_before: 0 });
-        assert_eq!(recorded(Some("one"), 160), Record::Yes { unrecorded_before: 7 });
-        assert_eq!(recorded(Some("one"), 160), Record::Yes { unrecorded_before: 0 });
+        assert_eq!(recorded(Some("other"), 159), Recorded::Yes { unrecorded_before: 0 });
+        assert_eq!(recorded(None, 159), Recorded::Yes { unrecorded_before: 0 });
+        assert_eq!(recorded(Some("one"), 160), Recorded::Yes { unrecorded_before: 7 });
+        assert_eq!(recorded(Some("one"), 160), Recorded::Yes { unrecorded_before: 0 });
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
         for subject in 0..MOST_SUBJECTS {
             refusals.count(Some(&subject.to_string()), UnixSeconds(100));
         }
-        assert_eq!(refusals.count(Some("one more"), UnixSeconds(100)), Record::No);
-        assert_eq!(refusals.count(Some("one more"), UnixSeconds(200)), Record::Yes { unrecorded_before: 0 });
+        assert_eq!(refusals.count(Some("one more"), UnixSeconds(100)), Recorded::No);
+        assert_eq!(refusals.count(Some("one more"), UnixSeconds(200)), Recorded::Yes { unrecorded_before: 0 });
     }
 }

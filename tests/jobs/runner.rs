@@ -29,7 +29,7 @@ impl Shop {
         tokio::task::block_in_place(|| run(&mut command))
     }
 
-    /// Runs `hello`, its manifest so changed that it is another step each time, but one component.
+    /// Runs `hello`: one component, so that it gets one lease in a job.
     fn hello(&self, uid: u32, token: Option<&str>) -> Output {
         let step = self.runner.path("steps/hello/hello.wasm");
         let variables: Vec<_> = token.map(|token| ("ATTEST_RUN_ID_TOKEN", token)).into_iter().collect();

@@ -1,9 +1,9 @@
 //! The agent among users who would use it for something else.
 
 use super::ready;
-use crate::support::{Broker, Runner, Users, run};
+use crate::support::{Users, run};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[test]
 fn q14_the_agent_is_no_oracle() {
@@ -136,131 +136,4 @@ fn b03_what_was_hashed_is_what_runs() {
     assert!(output.status.success() && stderr.contains("hello, again"), "{stderr}");
     // Now it is another step, which declares nothing for what it imports.
     runner.job(&[swapped.to_str().unwrap()]).refused(126, "AR-S301");
-}
-
-#[test]
-fn a_client_that_does_not_listen_keeps_no_step_alive() {
-    let (_broker, runner) = ready();
-    let mut command = runner.hostile_command("seconds = 2\noutput_mib = 64", &["output"]);
-    // Nobody reads what the step says: pipe, client and socket fill up.
-    let mut client = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    wait_until(|| runner.workers().len() == 1);
-    let began = Instant::now();
-    wait_until(|| runner.workers().is_empty());
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert!(client.try_wait().unwrap().is_none(), "the client was to be stuck");
-    client.kill().unwrap();
-    client.wait().unwrap();
-    // The agent has a place for the next.
-    runner.job(&[runner.step("hello").to_str().unwrap()]).ok();
-}
-
-#[test]
-fn a_step_ends_with_its_lease_when_the_broker_falls_silent() {
-    let broker = Broker::start_with(&["--heartbeat-seconds", "1"]);
-    let runner = Runner::enrolled(&broker, "builder");
-    super::provide(&broker, &runner);
-    let mut command = runner.hostile_command("seconds = 50", &["loop"]);
-    let client = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    wait_until(|| runner.workers().len() == 1);
-    // It accepts connections and says nothing: no error tells the agent that anything is wrong.
-    run(Command::new("kill").args(["-STOP", &broker.pid().to_string()])).ok();
-    let began = Instant::now();
-    wait_until(|| runner.workers().is_empty());
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    run(Command::new("kill").args(["-CONT", &broker.pid().to_string()])).ok();
-    let output = client.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("AR-X405") && stderr.contains("no heartbeat was answered"), "{stderr}");
-    assert_eq!(output.status.code(), Some(126));
-}
-
-#[test]
-fn a_step_outlives_a_broker_that_comes_back_in_time() {
-    let mut broker = Broker::start_with(&["--heartbeat-seconds", "2"]);
-    let runner = Runner::enrolled(&broker, "builder");
-    super::provide(&broker, &runner);
-    let mut command = runner.hostile_command("seconds = 6", &["loop"]);
-    let client = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    wait_until(|| runner.workers().len() == 1);
-    std::thread::sleep(Duration::from_secs(1));
-    broker.kill();
-    std::thread::sleep(Duration::from_millis(1500));
-    broker.serve();
-    let output = client.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    // It was its own time that ended it.
-    assert!(stderr.contains("AR-W303"), "{stderr}");
-    assert_eq!(output.status.code(), Some(124));
-}
-
-#[tokio::test]
-async fn a_suspended_runner_s_step_is_stopped() {
-    let broker = Broker::start_with(&["--heartbeat-seconds", "1"]);
-    let runner = Runner::enrolled(&broker, "builder");
-    super::provide(&broker, &runner);
-    let mut command = runner.hostile_command("seconds = 50", &["loop"]);
-    let client = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    wait_until(|| runner.workers().len() == 1);
-    let out = broker.admin(&["runner", "suspend", "builder"]).ok();
-    assert!(out.stderr.contains("is revoked"), "{}", out.stderr);
-    wait_until(|| runner.workers().is_empty());
-    let output = client.wait_with_output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("AR-X405"));
-    assert_eq!(broker.rows("SELECT state FROM leases").await, [["revoked"]]);
-    let audit = broker.audit().await;
-    let ended: Vec<_> = audit.iter().filter(|(kind, _)| kind == "lease-ended").collect();
-    assert!(ended.len() == 1 && ended[0].1["how"] == "revoked", "{ended:?}");
-}
-
-#[tokio::test]
-async fn an_agent_that_is_stopped_gives_its_leases_back() {
-    let (broker, mut runner) = ready();
-    let mut command = runner.hostile_command("seconds = 50", &["loop"]);
-    let mut client = command.stderr(std::process::Stdio::null()).spawn().unwrap();
-    wait_until(|| runner.workers().len() == 1);
-    runner.stop_agent();
-    assert!(runner.workers().is_empty());
-    assert_eq!(client.wait().unwrap().code(), Some(125));
-    assert_eq!(broker.rows("SELECT state FROM leases").await, [["failed"]]);
-}
-
-#[test]
-fn an_agent_without_its_spawner_ends() {
-    let (_broker, runner) = ready();
-    run(Command::new("kill").args(["-KILL", &runner.spawner_pid().to_string()])).ok();
-    wait_until(|| runner.log().contains("AR-C404"));
-}
-
-#[tokio::test]
-async fn r04_with_the_agent_ends_the_worker() {
-    let (_broker, mut runner) = ready();
-    let started = runner.work().join("inner/started");
-    let spawn = |runner: &Runner| {
-        let _ = std::fs::remove_file(&started);
-        let mut command = runner.hostile_command("", &["wait"]);
-        let client = command.stderr(std::process::Stdio::null()).spawn().unwrap();
-        wait_until(|| started.exists());
-        client
-    };
-    // The client goes: the step is stopped.
-    let mut client = spawn(&runner);
-    assert_eq!(runner.workers().len(), 1);
-    client.kill().unwrap();
-    client.wait().unwrap();
-    wait_until(|| runner.workers().is_empty());
-    // The agent goes: so does the worker.
-    let mut client = spawn(&runner);
-    assert_eq!(runner.workers().len(), 1);
-    runner.kill_agent();
-    wait_until(|| runner.workers().is_empty());
-    assert_eq!(client.wait().unwrap().code(), Some(125));
-}
-
-fn wait_until(mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "it did not come to pass");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

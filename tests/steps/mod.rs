@@ -4,6 +4,7 @@ mod agent;
 mod canary;
 mod derived_keys;
 mod direct;
+mod endings;
 mod handles;
 mod impostors;
 mod input;
