@@ -7,7 +7,7 @@ BIN   := target/release
 STEPS := target/steps
 
 BUILD_PACKAGES := gcc libtss2-dev libtpms-dev pkg-config
-TEST_PACKAGES  := $(BUILD_PACKAGES) curl openssl socat strace swtpm swtpm-tools tpm2-tools util-linux
+TEST_PACKAGES  := $(BUILD_PACKAGES) curl libfaketime openssl socat strace swtpm swtpm-tools tpm2-tools util-linux
 
 .PHONY: help
 help: ## List the targets

@@ -7,6 +7,7 @@
 mod exchange;
 mod house;
 mod jobs;
+mod policy;
 mod steps;
 mod support;
 mod tpm;

@@ -4,7 +4,9 @@ use crate::certificate::TpmClass;
 use crate::key::AttestationKey;
 use crate::quote::{QuoteRefused, RawQuote, VerifiedQuote};
 use attest_evidence::Sha256Digest;
-use attest_evidence::exchange::{Exchange, Isolation, RunnerState, qualifying_data, session_qualifying_data};
+use attest_evidence::exchange::{
+    Exchange, Isolation, RunnerState, qualifying_data, session_end_qualifying_data, session_qualifying_data,
+};
 use attest_evidence::name::RunnerName;
 use attest_evidence::report::{Explain, Fault, Report};
 
@@ -74,6 +76,8 @@ pub enum Purpose {
     Grant,
     /// The redemption of a CI token.
     Session,
+    /// The end of a job session.
+    SessionEnd,
 }
 
 impl AppraisedHost {
@@ -97,6 +101,7 @@ impl AppraisedHost {
         let qualifying = match purpose {
             Purpose::Grant => qualifying_data(&exchange.bound),
             Purpose::Session => session_qualifying_data(&exchange.bound),
+            Purpose::SessionEnd => session_end_qualifying_data(&exchange.bound),
         };
         let quote = raw.parse()?.verify(&runner.key, &qualifying, exchange.challenge.selection)?;
         if let Some((kind, _)) = evidence.logs.first() {

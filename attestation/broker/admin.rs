@@ -7,6 +7,7 @@ macro_rules! narrate {
     }};
 }
 
+mod alarm;
 mod issuer;
 mod lease;
 mod policy;
@@ -15,6 +16,7 @@ mod runner;
 mod secret;
 mod serve;
 mod state;
+mod who;
 
 use attest_evidence::report::{Document, Fault, Report};
 use clap::{Parser, Subcommand};
@@ -66,10 +68,13 @@ enum Action {
     /// List what steps hold, and take it away
     #[command(subcommand)]
     Lease(lease::Lease),
+    /// See what somebody should look at, and have it sent
+    #[command(subcommand)]
+    Alarm(alarm::Alarm),
     /// Set and delete secrets
     #[command(subcommand)]
     Secret(secret::Secret),
-    /// Check policies and put them in force
+    /// Check policies, try them, and put them in force
     #[command(subcommand)]
     Policy(policy::Policy),
 }
@@ -100,6 +105,7 @@ pub fn run(command: Command) -> ExitCode {
             Action::Root(root) => root.run(global).await,
             Action::Issuer(issuer) => issuer.run(global).await,
             Action::Lease(lease) => lease.run(global).await,
+            Action::Alarm(alarm) => alarm.run(global).await,
             Action::Secret(secret) => secret.run(global).await,
             Action::Policy(policy) => policy.run(global).await,
         }

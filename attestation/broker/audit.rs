@@ -21,6 +21,10 @@ pub enum Kind {
     LeaseRefused,
     /// A CI token redeemed into a job session.
     Session,
+    /// The end of a job session.
+    SessionEnded,
+    /// An alarm that is about nothing else that stands here.
+    Alarm,
     /// An enrolment, done or refused.
     Enrolment,
     /// An act of an admin.
@@ -36,6 +40,8 @@ impl Kind {
             Self::LeaseEnded => "lease-ended",
             Self::LeaseRefused => "lease-refused",
             Self::Session => "session",
+            Self::SessionEnded => "session-ended",
+            Self::Alarm => "alarm",
             Self::Enrolment => "enrolment",
             Self::Admin => "admin",
         }

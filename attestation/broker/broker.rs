@@ -1,7 +1,9 @@
 //! What all parts of a running broker share.
 
+use crate::clock::LeaseClock;
 use crate::issuers::Issuers;
 use crate::keys::{BrokerKeys, KeyError, RootKey, StoredKeys};
+use crate::leases::Taken;
 use crate::policy::{Policy, PolicyError};
 use crate::refusals::Refusals;
 use crate::store::{Store, StoreError};
@@ -52,7 +54,9 @@ pub struct Broker {
     pub(crate) store: Store,
     pub(crate) keys: BrokerKeys,
     pub(crate) settings: Settings,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) lease_clock: LeaseClock,
+    pub(crate) taken: Taken,
+    wall: Arc<dyn Clock>,
     pub(crate) refusals: Refusals,
     pub(crate) issuers: Issuers,
     policy: RwLock<Option<Arc<Policy>>>,
@@ -87,7 +91,7 @@ impl Broker {
         database: &Path,
         root: RootKey,
         settings: Settings,
-        clock: Arc<dyn Clock>,
+        wall: Arc<dyn Clock>,
     ) -> Result<Self, BrokerError> {
         let store = Store::open(database, false).await?;
         let stored = store
@@ -95,11 +99,14 @@ impl Broker {
             .await?
             .ok_or(StoreError::Missing { kind: "broker in this database", name: database.display().to_string() })?;
         let keys = BrokerKeys::open(root, stored)?;
+        let lease_clock = LeaseClock::open(&store, &*wall).await?;
         Ok(Self {
             store,
             keys,
             settings,
-            clock,
+            lease_clock,
+            taken: Taken::default(),
+            wall,
             refusals: Refusals::default(),
             issuers: Issuers::default(),
             policy: RwLock::new(None),
@@ -130,9 +137,14 @@ impl Broker {
         &self.keys
     }
 
-    /// The broker's clock.
+    /// The lease clock, which nobody sets: for leases, sessions and challenges.
     pub fn now(&self) -> UnixSeconds {
-        self.clock.now()
+        self.lease_clock.now()
+    }
+
+    /// The wall clock: for tokens, certificates and the audit log.
+    pub fn wall(&self) -> UnixSeconds {
+        self.wall.now()
     }
 
     /// The policy in force, compiled; compiled anew when another version has been applied.
@@ -143,7 +155,7 @@ impl Broker {
             return Ok(policy);
         }
         let row = self.store.policy(version).await?.ok_or(PolicyInForceError::None)?;
-        let policy = Arc::new(Policy::compile(row.version, &row.text)?);
+        let policy = Arc::new(Policy::compile(row.version, &row.text, &row.entities)?);
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&policy));
         Ok(policy)
     }

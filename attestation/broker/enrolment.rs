@@ -39,7 +39,7 @@ impl Broker {
             return Err(self.refuse_enrolment(&token, &report).await);
         }
         let roots = self.store.roots().await?;
-        let endorsement = match ProvenEndorsement::check(&endorsement, &key, &roots, self.now()) {
+        let endorsement = match ProvenEndorsement::check(&endorsement, &key, &roots, self.wall()) {
             Ok(endorsement) => endorsement,
             Err(refused) => return Err(self.refuse_enrolment(&token, &refused.report()).await),
         };
@@ -70,7 +70,7 @@ impl Broker {
             isolation: token.isolation,
             proof: proof_digest,
             by_quote: endorsement.ek.is_none(),
-            expires: self.now().plus(ENROLMENT_SECONDS),
+            expires: self.wall().plus(ENROLMENT_SECONDS),
         };
         self.store.commit(AddEnrolment(row)).await?;
         Ok(challenge)
@@ -81,7 +81,7 @@ impl Broker {
     /// # Errors
     /// The proof is wrong or late; the name or the key is another runner's.
     pub(crate) async fn finish_enrolment(&self, request: ActivationRequest) -> Result<EnrolmentOutcome, Refusal> {
-        let now = self.now();
+        let now = self.wall();
         let gone = || Refusal::of(&unknown_token());
         let row = self.store.enrolment(&request.enrolment).await?.filter(|row| now < row.expires).ok_or_else(gone)?;
         let token = self.store.token(&row.token).await?.filter(|token| now < token.expires).ok_or_else(gone)?;
@@ -144,7 +144,7 @@ impl Broker {
 
     /// The token, if it is one, unused, in time.
     async fn token(&self, id: &[u8; 16], secret: &SecretBytes) -> Result<TokenRow, Refusal> {
-        let now = self.now();
+        let now = self.wall();
         let digest = secret.expose(Sha256Digest::of);
         let token = self.store.token(id).await?;
         token
@@ -154,7 +154,7 @@ impl Broker {
 
     async fn refuse_enrolment(&self, token: &TokenRow, report: &Report) -> Refusal {
         tracing::warn!(runner = %token.runner, code = %report.code, what = %report.what, "enrolment refused");
-        let entry = Entry::new(self.now(), Kind::Enrolment, &json!({ "runner": token.runner, "refused": report }));
+        let entry = Entry::new(self.wall(), Kind::Enrolment, &json!({ "runner": token.runner, "refused": report }));
         match entry {
             Ok(entry) => {
                 let audit = entry.id.clone();

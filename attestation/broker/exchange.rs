@@ -8,14 +8,15 @@ pub use grant::{Grant, GrantError};
 pub use job::{Job, JobRefused, VerifiedJob};
 use session::SessionRefused;
 
+use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use crate::broker::{Broker, PolicyInForceError};
-use crate::policy::{Decision, Denied};
+use crate::policy::{Decision, Denied, Question, questions};
 use crate::refusals::Recorded;
 use crate::secrets;
 use crate::server::Refusal;
-use crate::store::{ConsumeNonce, Consumed, Record, RunnerRow, StoreError, Transaction, record};
-use attest_appraisal::{AppraisedHost, Purpose};
+use crate::store::{ConsumeNonce, Consumed, RecordAlarm, RunnerRow, StoreError, Transaction, record};
+use attest_appraisal::{AppraisedHost, HostRefused, Purpose, QuoteRefused};
 use attest_evidence::exchange::{
     Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
 };
@@ -84,7 +85,7 @@ impl Broker {
 
         let entry = Entry::with_id(
             grant.body().audit.clone(),
-            grant.body().issued,
+            self.wall(),
             Kind::Granted,
             &GrantedEntry { grant: &grant, host: &host, job: &job, decision: &decision, request: &request },
         )?;
@@ -93,6 +94,7 @@ impl Broker {
             runner: row,
             policy_version: decision.policy_version(),
             session: request.session.clone(),
+            most: decision.leases(),
             lease: grant.into_lease(),
             entry,
         };
@@ -100,8 +102,7 @@ impl Broker {
             None => Ok(signed),
             Some(first) => {
                 let job = job.job().map(|job| job.key.clone()).unwrap_or_default();
-                tracing::error!(%job, %first, "ALARM: a second lease for one component of one job");
-                Err(Refused::SecondLease { job, first })
+                Err(Refused::SecondLease { job, first, most: decision.leases() })
             }
         }
     }
@@ -124,17 +125,23 @@ impl Broker {
     /// written down with little of what was claimed, and not without end: see [`refusals`](crate::refusals).
     async fn refuse(&self, challenge: &Challenge, bytes: &[u8], refused: &Refused) -> Refusal {
         let report = refused.report();
-        let now = self.now();
+        let now = self.wall();
         let request = Exchange::parse(bytes).ok().and_then(|exchange| Request::parse(exchange.request).ok());
         let mut entry = RefusedEntry {
             ak: challenge.ak.to_string(),
             report: &report,
             asked: None,
             claimed: None,
+            questions: None,
+            policy_version: None,
             unrecorded_before: 0,
         };
         if refused.after_quote() {
             entry.asked = request.as_ref();
+            if let Refused::Denied(Denied::Policy { question, policy_version, .. }) = refused {
+                entry.questions = Some(std::slice::from_ref(&**question));
+                entry.policy_version = Some(*policy_version);
+            }
         } else {
             let known = match self.store.runner_by_key(&challenge.ak).await {
                 Ok(known) => known.is_some(),
@@ -158,7 +165,11 @@ impl Broker {
             Err(error) => return error.into(),
         };
         let audit = entry.id.clone();
-        match self.store.commit(Record(entry)).await {
+        let alarm = refused.alarm().map(|(kind, subject)| {
+            let facts = serde_json::json!({ "ak": challenge.ak.to_string(), "code": report.code, "what": report.what, "facts": report.facts });
+            Alarm::about(&entry, kind, subject.unwrap_or_else(|| challenge.ak.to_string()), facts)
+        });
+        match self.store.commit(RecordAlarm(entry, alarm)).await {
             Ok(()) => Refusal::recorded(&report, audit),
             Err(error) => {
                 tracing::error!(%error, "a refusal could not be recorded");
@@ -195,8 +206,8 @@ enum Refused {
     Denied(#[from] Denied),
     #[error(transparent)]
     Session(#[from] SessionRefused),
-    #[error("this component has had its lease in CI job {job}")]
-    SecondLease { job: String, first: LeaseId },
+    #[error("this component has had {} in CI job {job}", if *most == 1 { "its lease".to_owned() } else { format!("its {most} leases") })]
+    SecondLease { job: String, first: LeaseId, most: u32 },
     #[error("there is no secret `{0}`")]
     NoSecret(String),
     #[error(transparent)]
@@ -214,6 +225,20 @@ impl Refused {
             Self::Store(_) => false,
             Self::Job(_) | Self::Session(_) | Self::SecondLease { .. } => true,
             Self::Policy(_) | Self::Denied(_) | Self::NoSecret(_) | Self::Grant(_) => true,
+        }
+    }
+}
+
+impl Refused {
+    /// Whether somebody should look, and at what.
+    fn alarm(&self) -> Option<(AlarmKind, Option<String>)> {
+        match self {
+            Self::Session(SessionRefused::RedeemedBefore { job }) => {
+                Some((AlarmKind::SecondRedemption, Some(job.clone())))
+            }
+            Self::SecondLease { job, .. } => Some((AlarmKind::SecondLease, Some(job.clone()))),
+            Self::Host(HostRefused::Quote(QuoteRefused::Binding { .. })) => Some((AlarmKind::BindingMismatch, None)),
+            _ => None,
         }
     }
 }
@@ -275,6 +300,8 @@ struct RecordGrant {
     runner: RunnerRow,
     policy_version: i64,
     session: Option<JobSessionId>,
+    /// How many leases the component may have in the job.
+    most: u32,
     lease: crate::store::LeaseRow,
     entry: Entry,
 }
@@ -285,7 +312,7 @@ impl Transaction for RecordGrant {
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<Option<LeaseId>, StoreError> {
         let row = sqlx::query(
-            "SELECT (SELECT state FROM runners WHERE id = ?), (SELECT coalesce(max(version), 0) FROM policies)",
+            "SELECT (SELECT state FROM runners WHERE id = ?), (SELECT coalesce(max(version), 0) FROM policies WHERE NOT waiting)",
         )
         .bind(self.runner.id)
         .fetch_one(&mut *connection)
@@ -295,12 +322,24 @@ impl Transaction for RecordGrant {
         if state.as_deref() != Some(self.runner.runner.state.as_str()) || version != self.policy_version {
             return Err(StoreError::Stale);
         }
-        if let Some(session) = &self.session
-            && let Some(first) = crate::store::lease_of(connection, session, &self.lease.component).await?
-        {
-            return Ok(Some(first));
+        let mut ordinal = 1;
+        if let Some(session) = &self.session {
+            // The session may have ended while the decision was made.
+            let row = sqlx::query("SELECT 1 FROM job_sessions WHERE id = ? AND ended IS NULL")
+                .bind(session.as_str())
+                .fetch_optional(&mut *connection)
+                .await?;
+            if row.is_none() {
+                return Err(StoreError::Stale);
+            }
+            if let Some((first, had)) = crate::store::lease_of(connection, session, &self.lease.component).await? {
+                if had >= self.most {
+                    return Ok(Some(first));
+                }
+                ordinal = had + 1;
+            }
         }
-        crate::store::insert_lease(connection, &self.lease, self.runner.id, self.session.as_ref()).await?;
+        crate::store::insert_lease(connection, &self.lease, self.runner.id, self.session.as_ref(), ordinal).await?;
         record(connection, &self.entry).await?;
         Ok(None)
     }
@@ -325,6 +364,7 @@ impl Serialize for GrantedEntry<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("runner", self.host.runner())?;
         map.serialize_entry("job", &self.job.job().map(|job| (&job.issuer, &job.key)))?;
+        map.serialize_entry("run_url", &self.job.job().map(|job| &job.claims.run_url))?;
         map.serialize_entry("tpm_class", self.host.class().as_str())?;
         map.serialize_entry("isolation", &self.host.isolation())?;
         map.serialize_entry("boot_state", &self.host.quote().pcrs().digest())?;
@@ -337,6 +377,7 @@ impl Serialize for GrantedEntry<'_> {
         map.serialize_entry("keys", &keys)?;
         map.serialize_entry("policy_version", &self.decision.policy_version())?;
         map.serialize_entry("rules", self.decision.rules())?;
+        map.serialize_entry("questions", &questions(self.host, self.job, self.request))?;
         map.end()
     }
 }
@@ -352,6 +393,11 @@ struct RefusedEntry<'a> {
     /// What was claimed before that, as far as it can be told; nobody vouches for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     claimed: Option<Claimed<'a>>,
+    /// What policy was asked and said no to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    questions: Option<&'a [Question]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_version: Option<i64>,
     /// Refusals of this runner that went unrecorded before this one: there were too many.
     #[serde(skip_serializing_if = "is_zero")]
     unrecorded_before: u64,

@@ -3,20 +3,15 @@
 //! Nothing is fetched for an issuer that is not on the list, and nothing from a place that the issuer only names: its
 //! metadata and its keys come from its own host, without redirects.
 
+use crate::https;
 use crate::store::IssuerRow;
 use attest_appraisal::ci::{Algorithm, Issuer, KeySet};
 use attest_evidence::report::{Explain, Fault, Report};
-use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use hyper::{StatusCode, Uri};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 /// How long keys are believed without asking again.
 const FRESH: Duration = Duration::from_secs(10 * 60);
@@ -68,6 +63,8 @@ impl Explain for IssuerError {
 pub(crate) struct Known {
     pub(crate) issuer: Issuer,
     pub(crate) keys: KeySet,
+    /// What the list said of it.
+    row: IssuerRow,
     fetched: Instant,
 }
 
@@ -100,7 +97,7 @@ impl Issuers {
         };
         let mut held = slot.held.lock().await;
         if let Some(known) = &held.known {
-            let same = known.issuer.audience == row.audience && known.issuer.kind == row.kind;
+            let same = known.row == *row;
             let age = known.fetched.elapsed();
             let may_ask = held.tried.is_none_or(|tried| tried.elapsed() >= PAUSE);
             if same && ((age < FRESH && known.keys.contains(key)) || (age < STALE && !may_ask)) {
@@ -150,74 +147,35 @@ async fn fetch(row: &IssuerRow) -> Result<Known, IssuerError> {
         return Err(bad("metadata", &at, "its keys lie on another host"));
     }
     let named = &metadata.id_token_signing_alg_values_supported;
-    let algorithms: Vec<_> = Algorithm::ALL
-        .into_iter()
-        .filter(|algorithm| named.is_empty() || named.iter().any(|name| name == algorithm.as_str()))
+    // Those that it names, of those that an admin allows.
+    let algorithms: Vec<_> = row
+        .algorithms
+        .iter()
+        .copied()
+        .filter(|algorithm: &Algorithm| named.is_empty() || named.iter().any(|name| name == algorithm.as_str()))
         .collect();
     let document = get("keys", &metadata.jwks_uri, row).await?;
     let keys = KeySet::parse(&document).map_err(|error| bad("keys", &metadata.jwks_uri, &error.to_string()))?;
     let issuer = Issuer { url: row.url.clone(), kind: row.kind, audience: row.audience.clone(), algorithms };
-    Ok(Known { issuer, keys, fetched: Instant::now() })
+    Ok(Known { issuer, keys, row: row.clone(), fetched: Instant::now() })
 }
 
-/// One document. No redirect is followed: what the issuer says, it says itself.
+/// One document. What the issuer says, it says itself, over TLS.
 async fn get(what: &'static str, url: &str, row: &IssuerRow) -> Result<Bytes, IssuerError> {
     let failed = |reason: String| IssuerError::Fetch { what, url: url.to_owned(), reason };
-    match tokio::time::timeout(LONGEST_FETCH, try_get(url, row)).await {
-        Ok(result) => result.map_err(failed),
-        Err(_) => Err(failed(format!("it took longer than {} s", LONGEST_FETCH.as_secs()))),
+    if !url.starts_with("https://") {
+        return Err(failed("it is not https".to_owned()));
     }
-}
-
-async fn try_get(url: &str, row: &IssuerRow) -> Result<Bytes, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let uri: Uri = url.parse().map_err(|error| text(&error))?;
-    let host = uri.host().ok_or("it has no host")?.to_owned();
-    if uri.scheme_str() != Some("https") {
-        return Err("it is not https".to_owned());
+    let request = https::Request { url, authority: row.authority.as_deref(), longest: LONGEST_DOCUMENT };
+    let answer = match tokio::time::timeout(LONGEST_FETCH, request.get("application/json")).await {
+        Ok(answer) => answer.map_err(failed)?,
+        Err(_) => return Err(failed(format!("it took longer than {} s", LONGEST_FETCH.as_secs()))),
+    };
+    if answer.status != StatusCode::OK {
+        return Err(failed(format!("it answers {}", answer.status)));
     }
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(443)))
-        .await
-        .map_err(|error| text(&error))?;
-    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| text(&error))?;
-    let tls = TlsConnector::from(Arc::new(client(row)?)).connect(name, stream).await.map_err(|error| text(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|error| text(&error))?;
-    let connection = tokio::spawn(connection);
-    let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-    let request = Request::get(uri.path_and_query().map_or("/", |path| path.as_str()))
-        .header("host", authority)
-        .header("accept", "application/json")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| text(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| text(&error))?;
-    if response.status() != StatusCode::OK {
-        return Err(format!("it answers {}", response.status()));
+    if !["application/json", "application/jwk-set+json"].contains(&answer.kind.as_str()) {
+        return Err(failed(format!("it answers with `{}`", answer.kind)));
     }
-    let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !["application/json", "application/jwk-set+json"].contains(&kind) {
-        return Err(format!("it answers with `{kind}`"));
-    }
-    let body = Limited::new(response.into_body(), LONGEST_DOCUMENT).collect().await;
-    connection.abort();
-    Ok(body.map_err(|error| text(&error))?.to_bytes())
-}
-
-fn client(row: &IssuerRow) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    match &row.authority {
-        Some(der) => roots.add(CertificateDer::from(der.clone())).map_err(|error| error.to_string())?,
-        None => {
-            let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if added == 0 {
-                return Err("this machine has no list of TLS authorities: install ca-certificates".to_owned());
-            }
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|error| error.to_string())?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    Ok(answer.body)
 }

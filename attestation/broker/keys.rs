@@ -147,6 +147,8 @@ pub enum Purpose {
     BrokerKeys,
     /// Keys of leases.
     LeaseKeys,
+    /// The secret of the webhook.
+    Webhook,
     /// Secrets of one stage.
     Secrets(Stage),
 }
@@ -156,6 +158,7 @@ impl Purpose {
         match self {
             Self::BrokerKeys => "broker-keys".to_owned(),
             Self::LeaseKeys => "lease-keys".to_owned(),
+            Self::Webhook => "webhook".to_owned(),
             Self::Secrets(stage) => format!("secrets/{stage}"),
         }
     }
@@ -164,6 +167,7 @@ impl Purpose {
         match self {
             Self::BrokerKeys => "broker's keys",
             Self::LeaseKeys => "key of a lease",
+            Self::Webhook => "webhook's secret",
             Self::Secrets(_) => "secret",
         }
     }
@@ -359,10 +363,10 @@ fn authority(name: &str, id: &BrokerId, now: UnixSeconds) -> Result<(Certificate
     Ok((certificate.der().clone(), key))
 }
 
-/// From an hour ago, for clocks that lag, until `days` from now.
+/// From a day ago, for clocks that lag or are set back, until `days` from now.
 fn set_validity(params: &mut CertificateParams, now: UnixSeconds, days: i64) {
     let moment = time::OffsetDateTime::from(now.to_system_time());
-    params.not_before = moment - time::Duration::hours(1);
+    params.not_before = moment - time::Duration::days(1);
     params.not_after = moment + time::Duration::days(days);
 }
 

@@ -1,66 +1,193 @@
-//! Leases: heartbeats, releases, and the end of those that nobody speaks for any more.
+//! Leases: heartbeats, releases, those who watch, and the end of leases that nobody speaks for any more.
 
+use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::keys::Purpose;
 use crate::refusals::Recorded;
 use crate::server::Refusal;
-use crate::store::{EndLostLeases, LeaseUpdate, Record, StoreError, UpdateLease};
-use attest_evidence::UnixSeconds;
-use attest_evidence::exchange::{LeaseSignal, SealedLeaseMessage};
+use crate::store::{
+    EndLostLeases, Heartbeats, LeaseKey, LeaseUpdate, RecordAlarm, ReleaseLease, StoreError, TakenLease,
+};
+use attest_evidence::exchange::{
+    EndedLease, LeaseMessage, LeaseSignal, LeaseWatch, LeaseWords, LeasesEnded, MOST_LEASES, Sealed,
+};
 use attest_evidence::name::LeaseId;
 use attest_evidence::report::{Fault, Report};
+use attest_evidence::{Malformed, UnixSeconds};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+/// How often it is looked which leases were taken: by admins, whose commands are processes of their own, by the end of a
+/// job, by the clock. The larger part of the time that a revocation takes to reach a step.
+const LOOK: Duration = Duration::from_millis(150);
+/// The longest that somebody who watches is kept without an answer. Proxies let connections go that are silent for a
+/// minute.
+pub(crate) const LONGEST_WATCH: Duration = Duration::from_secs(25);
+/// Taken leases that may wait for one who watches. Whoever falls behind further asks anew.
+const LONGEST_QUEUE: usize = 1024;
+
+/// Tells those who watch which leases were taken.
+pub(crate) struct Taken(broadcast::Sender<Arc<TakenLease>>);
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self(broadcast::channel(LONGEST_QUEUE).0)
+    }
+}
 
 impl Broker {
-    /// Takes a message about a lease.
+    /// Takes a message by which a holder ends its lease.
     ///
     /// # Errors
     /// The lease is unknown or has ended, the message is not authentic or a replay.
-    pub(crate) async fn lease_message(&self, bytes: &[u8]) -> Result<(), Refusal> {
-        let message = SealedLeaseMessage::parse(bytes)
-            .map_err(|error| Refusal::of(&Report::new("AR-X401", Fault::Identity, error.to_string())))?;
-        let claimed = message.claimed.clone();
-        let Some(row) = self.store.lease(&claimed.lease).await? else {
-            return Err(Refusal::of(&ended(&claimed.lease)));
-        };
-        let key = self
-            .keys
-            .root()
-            .open(Purpose::LeaseKeys, &row.sealed_key, claimed.lease.as_str().as_bytes())
-            .map_err(|error| Refusal::internal(&error.to_string()))?;
-        if !key.expose(|key| message.authenticates(key)) {
-            let report = Report::new("AR-X402", Fault::Identity, "the message about this lease is not from its holder")
-                .fact("lease", &claimed.lease);
-            let now = self.now();
-            let Recorded::Yes { unrecorded_before } = self.refusals.count(Some(claimed.lease.as_str()), now) else {
-                return Err(Refusal::of(&report));
-            };
-            tracing::warn!(lease = %claimed.lease, runner = %row.runner, unrecorded_before, "forged lease message");
-            let body = json!({ "lease": claimed.lease, "report": report, "unrecorded_before": unrecorded_before });
-            let entry = Entry::new(now, Kind::LeaseRefused, &body)?;
-            let audit = entry.id.clone();
-            self.store.commit(Record(entry)).await?;
-            return Err(Refusal::recorded(&report, audit));
+    pub(crate) async fn release(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let message = Sealed::<LeaseMessage>::parse(bytes).map_err(malformed)?;
+        self.authenticate(std::slice::from_ref(&message))
+            .await?
+            .into_iter()
+            .next()
+            .ok_or_else(|| Refusal::of(&ended(&message.claimed.lease)))?;
+        let LeaseMessage { lease, counter, signal } = message.claimed;
+        if signal == LeaseSignal::Heartbeat {
+            return Err(Refusal::of(&Report::new("AR-X401", Fault::Identity, "a heartbeat ends no lease")));
         }
-        let now = self.now();
-        let audit = match claimed.signal {
-            LeaseSignal::Heartbeat => None,
-            signal => Some(Entry::new(now, Kind::LeaseEnded, &json!({ "lease": claimed.lease, "how": signal }))?),
-        };
-        let update =
-            UpdateLease { lease: claimed.lease.clone(), counter: claimed.counter, signal: claimed.signal, now, audit };
-        match self.store.commit(update).await? {
+        let audit = Entry::new(self.wall(), Kind::LeaseEnded, &json!({ "lease": lease, "how": signal }))?;
+        let release = ReleaseLease { lease: lease.clone(), counter, signal, now: self.now(), audit };
+        match self.store.commit(release).await? {
             LeaseUpdate::Done => Ok(()),
-            LeaseUpdate::Ended => Err(Refusal::of(&ended(&claimed.lease))),
+            LeaseUpdate::Ended => Err(Refusal::of(&ended(&lease))),
             LeaseUpdate::Replayed => Err(Refusal::of(
                 &Report::new("AR-X404", Fault::Identity, "the message about this lease is a replay")
-                    .fact("lease", &claimed.lease)
-                    .fact("counter", claimed.counter),
+                    .fact("lease", &lease)
+                    .fact("counter", counter),
             )),
         }
+    }
+
+    /// Takes the heartbeats of all leases that an agent holds, each with its own authentication, and says which of them
+    /// are held no more.
+    ///
+    /// # Errors
+    /// One of them is not authentic: then none is taken.
+    pub(crate) async fn heartbeats(&self, bytes: &[u8]) -> Result<LeasesEnded, Refusal> {
+        let messages = Sealed::<LeaseMessage>::parse_all(bytes).map_err(malformed)?;
+        let known: BTreeMap<_, _> =
+            self.authenticate(&messages).await?.into_iter().map(|key| (key.lease.clone(), key)).collect();
+        let mut outcome = LeasesEnded::default();
+        let mut beats = Vec::with_capacity(messages.len());
+        for message in messages {
+            let LeaseMessage { lease, counter, signal } = message.claimed;
+            if signal != LeaseSignal::Heartbeat {
+                return Err(Refusal::of(&Report::new(
+                    "AR-X401",
+                    Fault::Identity,
+                    "heartbeats alone are taken together",
+                )));
+            }
+            if known.contains_key(&lease) {
+                beats.push((lease, counter));
+            } else {
+                outcome.ended.push(EndedLease { lease, how: "unknown".to_owned() });
+            }
+        }
+        let leases: Vec<LeaseId> = beats.iter().map(|(lease, _)| lease.clone()).collect();
+        let updates = self.store.commit(Heartbeats { beats, now: self.now() }).await?;
+        for (lease, update) in leases.into_iter().zip(updates) {
+            let how = match update {
+                LeaseUpdate::Done => continue,
+                LeaseUpdate::Replayed => "replayed",
+                LeaseUpdate::Ended => match known.get(&lease).map(|key| key.state.as_str()) {
+                    None | Some("active") => "lost",
+                    Some(state) => state,
+                },
+            };
+            outcome.ended.push(EndedLease { lease, how: how.to_owned() });
+        }
+        Ok(outcome)
+    }
+
+    /// Waits until a lease of the same runner is taken, and says which; nothing, if none is for a while.
+    ///
+    /// # Errors
+    /// The wish is not authentic.
+    pub(crate) async fn watch(&self, bytes: &[u8]) -> Result<LeasesEnded, Refusal> {
+        let wish = Sealed::<LeaseWatch>::parse(bytes).map_err(malformed)?;
+        if wish.claimed.held.len() > MOST_LEASES {
+            return Err(Refusal::of(&Report::new("AR-X401", Fault::Identity, "nobody holds so many leases at once")));
+        }
+        // Before the database is asked what has been taken, so that nothing falls between the two.
+        let mut taken = self.taken.0.subscribe();
+        let key = self.authenticate(std::slice::from_ref(&wish)).await?.into_iter().next();
+        let runner = key.ok_or_else(|| Refusal::of(&ended(&wish.claimed.lease)))?.runner_id;
+        let held: Vec<&LeaseId> = wish.claimed.held.iter().collect();
+        let already = self.store.lease_keys(&held).await?.into_iter();
+        let already: Vec<_> = already
+            .filter(|key| key.runner_id == runner && ["revoked", "lost"].contains(&key.state.as_str()))
+            .map(|key| EndedLease { lease: key.lease, how: key.state })
+            .collect();
+        if !already.is_empty() {
+            return Ok(LeasesEnded { ended: already });
+        }
+        let until = Instant::now() + LONGEST_WATCH;
+        let mut outcome = LeasesEnded::default();
+        loop {
+            match tokio::time::timeout_at(until, taken.recv()).await {
+                Ok(Ok(lease)) if lease.runner_id == runner => {
+                    outcome.ended.push(EndedLease { lease: lease.lease.clone(), how: lease.how.clone() });
+                    // What was taken together is told together.
+                    while let Ok(more) = taken.try_recv() {
+                        if more.runner_id == runner && outcome.ended.len() < MOST_LEASES {
+                            outcome.ended.push(EndedLease { lease: more.lease.clone(), how: more.how.clone() });
+                        }
+                    }
+                    return Ok(outcome);
+                }
+                Ok(Ok(_)) => {}
+                // It fell behind, the broker ends, or nothing happened: it asks anew, and is told what it has missed.
+                Ok(Err(_)) | Err(_) => return Ok(outcome),
+            }
+        }
+    }
+
+    /// The keys of the leases that messages are about, once all messages are authentic. Of leases that never were there is
+    /// none.
+    async fn authenticate<T: LeaseWords>(&self, messages: &[Sealed<'_, T>]) -> Result<Vec<LeaseKey>, Refusal> {
+        let leases: Vec<&LeaseId> = messages.iter().map(|message| message.claimed.lease()).collect();
+        let keys = self.store.lease_keys(&leases).await?;
+        for message in messages {
+            let lease = message.claimed.lease();
+            let Some(row) = keys.iter().find(|key| key.lease == *lease) else { continue };
+            let key = self
+                .keys
+                .root()
+                .open(Purpose::LeaseKeys, &row.sealed_key, lease.as_str().as_bytes())
+                .map_err(|error| Refusal::internal(&error.to_string()))?;
+            if !key.expose(|key| message.authenticates(key)) {
+                return Err(self.refuse_forged(lease, &row.runner).await?);
+            }
+        }
+        Ok(keys)
+    }
+
+    async fn refuse_forged(&self, lease: &LeaseId, runner: &str) -> Result<Refusal, StoreError> {
+        let report = Report::new("AR-X402", Fault::Identity, "the message about this lease is not from its holder")
+            .fact("lease", lease);
+        let now = self.wall();
+        let Recorded::Yes { unrecorded_before } = self.refusals.count(Some(lease.as_str()), now) else {
+            return Ok(Refusal::of(&report));
+        };
+        let facts = json!({ "lease": lease, "runner": runner });
+        let body = json!({ "lease": lease, "report": report, "unrecorded_before": unrecorded_before });
+        let entry = Entry::new(now, Kind::LeaseRefused, &body)?;
+        let alarm = Alarm::about(&entry, AlarmKind::ForgedLeaseMessage, lease.as_str(), facts);
+        let audit = entry.id.clone();
+        self.store.commit(RecordAlarm(entry, Some(alarm))).await?;
+        Ok(Refusal::recorded(&report, audit))
     }
 
     /// Ends lost leases every second, for as long as the broker lives.
@@ -69,6 +196,7 @@ impl Broker {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
+            self.watch_wall_clock().await;
             match self.store.any_lease_lost(self.now()).await {
                 Ok(false) => continue,
                 Ok(true) => {}
@@ -77,7 +205,7 @@ impl Broker {
                     continue;
                 }
             }
-            match self.store.commit(EndLostLeases { now: self.now(), entry: lost }).await {
+            match self.store.commit(EndLostLeases { now: self.now(), at: self.wall(), silent }).await {
                 Ok(lost) => {
                     for lease in lost {
                         tracing::warn!(%lease, "lease lost: its time is up or its heartbeats stayed away");
@@ -87,10 +215,42 @@ impl Broker {
             }
         }
     }
+
+    /// Tells those who watch what was taken, for as long as the broker lives.
+    pub(crate) async fn tell_taken(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut last = None;
+        loop {
+            ticks.tick().await;
+            let looked = match last {
+                None => self.store.last_taken().await.map(|sequence| (sequence, Vec::new())),
+                Some(since) => self.store.leases_taken(since).await.map(|taken| (since, taken)),
+            };
+            match looked {
+                Ok((since, taken)) => {
+                    last = Some(taken.last().map_or(since, |lease| lease.sequence));
+                    for lease in taken {
+                        // Nobody has to watch.
+                        let _ = self.taken.0.send(Arc::new(lease));
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "it can't be looked which leases were taken");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
 }
 
-fn lost(lease: &LeaseId, now: UnixSeconds) -> Result<Entry, StoreError> {
-    Entry::new(now, Kind::LeaseEnded, &json!({ "lease": lease, "how": "lost" }))
+/// The alarm about a lease whose heartbeats stayed away.
+fn silent(lease: &LeaseId, runner: &str, at: UnixSeconds) -> Result<(Entry, Alarm), StoreError> {
+    Alarm::raise(AlarmKind::MissedHeartbeats, runner, at, json!({ "lease": lease, "runner": runner }))
+}
+
+fn malformed(error: Malformed) -> Refusal {
+    Refusal::of(&Report::new("AR-X401", Fault::Identity, error.to_string()))
 }
 
 fn ended(lease: &LeaseId) -> Report {

@@ -11,10 +11,13 @@
 //! It links neither libtss2 nor wasmtime: it believes what it can verify in Rust.
 
 pub mod admin;
+mod alarms;
 pub mod audit;
 mod broker;
+mod clock;
 mod enrolment;
 pub mod exchange;
+mod https;
 mod issuers;
 mod keys;
 mod leases;
@@ -24,6 +27,7 @@ pub mod secrets;
 mod server;
 pub mod store;
 
+pub use alarms::{Alarm, AlarmKind};
 pub use broker::{Broker, Settings};
 pub use keys::{BrokerKeys, KeyError, RootKey};
 pub use server::{Refusal, ServeError, Server};

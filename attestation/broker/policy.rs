@@ -1,14 +1,34 @@
 //! Policy: Cedar, typed by our schema, compiled once, asked for every handle.
 
+mod cases;
 mod decision;
+mod groups;
+mod index;
 mod lint;
+mod names;
+mod question;
+mod rule;
+mod trial;
 
+pub(crate) use cases::LONGEST_CASES;
+pub use cases::{Case, CaseResult, Cases, CasesError};
+pub(crate) use decision::questions;
 pub use decision::{Decision, Denied};
+pub use groups::LONGEST_ENTITIES;
 pub use lint::Unsafe;
+pub use question::{Action, Asked, CiJob, Claimed, Kind, Measured, Question};
+pub use trial::{Explanation, Finding, Trial};
 
+use attest_evidence::name::Stage;
 use attest_evidence::report::{Explain, Fault, Report};
-use cedar_policy::{PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use groups::Groups;
+use index::Index;
 use miette::Diagnostic as _;
+use question::{Prepared, uid};
+use rule::Rule;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// The schema that every policy is checked against.
 pub const SCHEMA: &str = include_str!("policy/schema.cedarschema");
@@ -16,13 +36,51 @@ pub const SCHEMA: &str = include_str!("policy/schema.cedarschema");
 pub const DEVELOPMENT: &str = include_str!("policy/development.cedar");
 /// Most bytes of a policy: thousands of rules.
 pub const LONGEST_POLICY: usize = 1024 * 1024;
+/// Events whose jobs run what strangers decide.
+pub const EVENTS_OF_STRANGERS: [&str; 5] =
+    ["pull_request", "pull_request_target", "workflow_run", "merge_request_event", "external_pull_request_event"];
+
+static PARSED_SCHEMA: LazyLock<Result<Schema, String>> =
+    LazyLock::new(|| Schema::from_cedarschema_str(SCHEMA).map(|(schema, _)| schema).map_err(|error| error.to_string()));
+
+fn schema() -> Result<&'static Schema, &'static str> {
+    PARSED_SCHEMA.as_ref().map_err(String::as_str)
+}
+
+const ADMINISTER: &str = "administer";
+/// What `context.what` is for whoever puts a policy in force.
+pub const POLICY_APPLY: &str = "policy apply";
+/// What it is for a second person.
+pub const POLICY_APPROVE: &str = "policy approve";
+
+/// A policy under which nobody could change it again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("under this policy {} could change it again", if *two_persons { "no two persons" } else { "nobody" })]
+pub struct LocksAdminsOut {
+    /// The administrators that are known: those whom rules name, and whoever applies it.
+    pub known: Vec<String>,
+    /// Whether it takes two.
+    pub two_persons: bool,
+}
+
+impl Explain for LocksAdminsOut {
+    fn report(&self) -> Report {
+        Report::new("AR-P115", Fault::Refused, self.to_string())
+            .fact("known admins", self.known.join(", "))
+            .hint("permit `administer` to somebody who is there: `permit (principal == Admin::\"NAME\", action == Action::\"administer\", resource);`")
+    }
+}
 
 /// A checked policy.
 #[derive(Debug)]
 pub struct Policy {
     version: i64,
+    rules: Vec<Rule>,
+    by_id: HashMap<PolicyId, usize>,
+    /// All rules as Cedar has them: what `administer` is asked of, and what tests hold the index against.
     set: PolicySet,
-    schema: Schema,
+    index: Index,
+    groups: Groups,
 }
 
 /// Why a policy can't be used.
@@ -43,35 +101,86 @@ pub enum PolicyError {
     /// A rule that is typed well, and not safe.
     #[error(transparent)]
     Unsafe(#[from] Unsafe),
+    /// Its entities are no good.
+    #[error("the policy's entities are no good")]
+    Entities(String),
+    /// A rule names what can't be, or a group that nobody is in.
+    #[error("rule `{rule}` names something that is not there")]
+    Unknown {
+        /// Which.
+        rule: String,
+        /// What.
+        reason: String,
+    },
     /// The schema itself, which ships with the program.
     #[error("the built-in schema is broken: {0}")]
     Schema(String),
 }
 
+/// What the rules say to a question, and what is left of it below them.
+#[derive(Debug, Default)]
+struct Verdict {
+    permitted_by: Vec<usize>,
+    forbidden_by: Vec<usize>,
+    /// Why nothing is left although rules permit it.
+    by_default: Option<String>,
+}
+
+impl Verdict {
+    fn allowed(&self) -> bool {
+        self.forbidden_by.is_empty() && !self.permitted_by.is_empty()
+    }
+}
+
 impl Policy {
-    /// Checks a policy's text: syntax, types, and that it allows something.
+    /// Checks a policy's text and its entities: syntax, types, names, and that each rule is safe.
     ///
     /// # Errors
     /// See [`PolicyError`].
-    pub fn compile(version: i64, text: &str) -> Result<Self, PolicyError> {
+    pub fn compile(version: i64, text: &str, entities: &str) -> Result<Self, PolicyError> {
         if text.len() > LONGEST_POLICY {
             return Err(PolicyError::TooLong(text.len()));
         }
-        let (schema, _) =
-            Schema::from_cedarschema_str(SCHEMA).map_err(|error| PolicyError::Schema(error.to_string()))?;
+        let schema = schema().map_err(|error| PolicyError::Schema(error.to_owned()))?;
         let set: PolicySet = text.parse().map_err(|errors: cedar_policy::ParseErrors| {
             PolicyError::Syntax(errors.iter().map(|error| located(text, error)).collect())
         })?;
         let set = named(set)?;
+        let groups = Groups::parse(entities).map_err(PolicyError::Entities)?;
         let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
         if !result.validation_passed() {
             return Err(PolicyError::Types(result.validation_errors().map(ToString::to_string).collect()));
         }
-        if !set.policies().any(|policy| policy.effect() == cedar_policy::Effect::Permit) {
+        let impossible: Vec<PolicyId> = result
+            .validation_warnings()
+            .filter_map(|warning| match warning {
+                cedar_policy::ValidationWarning::ImpossiblePolicy(impossible) => Some(impossible.policy_id().clone()),
+                _ => None,
+            })
+            .collect();
+        let mut rules = Vec::with_capacity(set.num_of_policies());
+        for policy in set.policies() {
+            let untried = |reason| Unsafe::Untried { rule: policy.id().to_string(), reason };
+            rules.push(Rule::of(policy, text).map_err(untried)?);
+        }
+        rules.sort_by(|one, other| (one.line, &one.id).cmp(&(other.line, &other.id)));
+        let of_steps = |rule: &&Rule| rule.actions.as_ref().is_none_or(|actions| !actions.contains("administer"));
+        if !rules.iter().filter(of_steps).any(|rule| rule.permits) {
             return Err(PolicyError::Empty);
         }
-        lint::lint(&set, &schema)?;
-        Ok(Self { version, set, schema })
+        for rule in &rules {
+            for uid in rule.entities() {
+                let unknown = |reason| PolicyError::Unknown { rule: rule.place(), reason };
+                names::check(&uid).map_err(unknown)?;
+                if uid.type_name().basename().ends_with("Group") && !groups.contains(&uid) {
+                    return Err(unknown(format!("nothing is in {uid}: the policy's entities don't mention it")));
+                }
+            }
+        }
+        lint::lint(&rules, &groups, &impossible)?;
+        let by_id = rules.iter().enumerate().map(|(at, rule)| (rule.policy.id().clone(), at)).collect();
+        let index = Index::of(&rules).map_err(PolicyError::Schema)?;
+        Ok(Self { version, rules, by_id, set, index, groups })
     }
 
     /// Its version in the store; 0 if it has not been applied.
@@ -81,7 +190,115 @@ impl Policy {
 
     /// Number of its rules.
     pub fn rules(&self) -> usize {
-        self.set.policies().count()
+        self.rules.len()
+    }
+
+    /// Number of the entities that it groups.
+    pub fn entities(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether a question is allowed. It decides nothing: [`Decision::ask`] does.
+    ///
+    /// # Errors
+    /// The question can't be put, in words.
+    pub fn allows(&self, question: &Question) -> Result<bool, String> {
+        let prepared = question.prepare(&self.groups, None)?;
+        Ok(self.verdict(question, &prepared)?.allowed())
+    }
+
+    /// What the rules say; then what is denied by default unless a rule says so in so many words.
+    fn verdict(&self, question: &Question, prepared: &Prepared) -> Result<Verdict, String> {
+        let said = self.index.ask(question, prepared);
+        if let Some(error) = said.errors.into_iter().next() {
+            return Err(error);
+        }
+        let at = |ids: Vec<PolicyId>| ids.iter().filter_map(|id| self.by_id.get(id).copied()).collect::<Vec<_>>();
+        let (permitted_by, forbidden_by) = (at(said.permitted_by), at(said.forbidden_by));
+        let mut by_default = None;
+        let permitted_by = permitted_by
+            .into_iter()
+            .filter(|at| {
+                let reason = self.rules.get(*at).and_then(|rule| Self::denied_by_default(rule, question));
+                let counts = reason.is_none();
+                by_default = by_default.take().or(reason);
+                counts
+            })
+            .collect();
+        Ok(Verdict { permitted_by, forbidden_by, by_default })
+    }
+
+    /// The floor below any policy: jobs of strangers get nothing, and unprotected refs nothing of `prod`, unless a rule
+    /// names just that.
+    fn denied_by_default(rule: &Rule, question: &Question) -> Option<String> {
+        let job = question.measured.job.as_ref()?;
+        let event = job.event.as_str();
+        if EVENTS_OF_STRANGERS.contains(&event) && !rule.names(&["measured", "job", "event"], event) {
+            return Some(format!("jobs of event `{event}` get nothing by default: strangers may decide what they run"));
+        }
+        let ref_protected = ["measured", "job", "ref_protected"];
+        if question.ask.stage == Stage::Prod && !job.ref_protected && !rule.denies(&ref_protected) {
+            return Some(format!(
+                "nothing of `prod` goes to an unprotected ref by default, and `{}` is one",
+                job.git_ref
+            ));
+        }
+        None
+    }
+
+    /// Whether somebody may administer the broker, as far as rules say anything about that. Where none does, whoever may
+    /// open the broker's state may.
+    pub fn administers(&self, who: &str, what: &str) -> bool {
+        let speaks = |rule: &&Rule| rule.actions.as_ref().is_none_or(|actions| actions.contains(ADMINISTER));
+        let Ok((principal, resource, action)) =
+            (|| Ok::<_, String>((uid("Admin", who)?, uid("Broker", "this")?, uid("Action", ADMINISTER)?)))()
+        else {
+            return false;
+        };
+        let what = cedar_policy::RestrictedExpression::new_string(what.to_owned());
+        let Ok(context) = cedar_policy::Context::from_pairs([("what".to_owned(), what)]) else { return false };
+        let Ok(request) = cedar_policy::Request::new(principal, action, resource, context, None) else { return false };
+        let none = cedar_policy::Entities::empty();
+        let response = cedar_policy::Authorizer::new().is_authorized(&request, &self.set, &none);
+        let forbidden =
+            response.decision() == cedar_policy::Decision::Deny && response.diagnostics().reason().next().is_some();
+        let governed = self.rules.iter().filter(speaks).any(|rule| rule.permits && rule.actions.is_some());
+        !forbidden && (!governed || response.decision() == cedar_policy::Decision::Allow)
+    }
+
+    /// The administrators that rules name.
+    fn named_admins(&self) -> Vec<String> {
+        let entities = self.rules.iter().flat_map(Rule::entities);
+        let admins = entities.filter(|uid| uid.type_name().basename() == "Admin");
+        admins.map(|uid| uid.id().unescaped().to_owned()).collect()
+    }
+
+    /// Refuses a policy under which nobody who is known could change it again: one person, or, where changes need two,
+    /// one who applies and another who approves.
+    ///
+    /// # Errors
+    /// [`LocksAdminsOut`].
+    pub fn check_admins(&self, caller: &str, two_persons: bool) -> Result<(), LocksAdminsOut> {
+        let mut known = self.named_admins();
+        known.push(caller.to_owned());
+        known.sort();
+        known.dedup();
+        // Somebody else, whom no rule names: where rules don't speak of admins, there may be such a person.
+        let other = "\u{0}".to_owned();
+        let everybody = known.iter().chain([&other]);
+        let may = |what: &str| everybody.clone().filter(|who| self.administers(who, what)).collect::<Vec<_>>();
+        let (apply, approve) = (may(POLICY_APPLY), may(POLICY_APPROVE));
+        let somebody = apply.iter().any(|who| **who != other);
+        let two = apply.iter().any(|one| approve.iter().any(|two| one != two));
+        if somebody && (!two_persons || two) {
+            Ok(())
+        } else {
+            Err(LocksAdminsOut { known: known.clone(), two_persons })
+        }
+    }
+
+    fn names_of(&self, rules: &[usize]) -> Vec<String> {
+        rules.iter().filter_map(|at| self.rules.get(*at)).map(|rule| rule.id.clone()).collect()
     }
 }
 
@@ -90,10 +307,13 @@ fn named(set: PolicySet) -> Result<PolicySet, PolicyError> {
     let mut renamed = PolicySet::new();
     for policy in set.policies() {
         let policy = match policy.annotation("id") {
-            Some(id) => policy.new_id(cedar_policy::PolicyId::new(id)),
+            Some(id) => policy.new_id(PolicyId::new(id)),
             None => policy.clone(),
         };
         renamed.add(policy).map_err(|error| PolicyError::Syntax(vec![error.to_string()]))?;
+    }
+    if set.num_of_templates() > 0 {
+        return Err(PolicyError::Syntax(vec!["a policy has rules, and no templates".to_owned()]));
     }
     Ok(renamed)
 }
@@ -109,104 +329,26 @@ fn located(text: &str, error: &cedar_policy::ParseError) -> String {
 
 impl Explain for PolicyError {
     fn report(&self) -> Report {
-        let (code, details) = match self {
-            Self::TooLong(_) => ("AR-P101", None),
-            Self::Syntax(errors) => ("AR-P102", Some(errors)),
-            Self::Types(errors) => ("AR-P103", Some(errors)),
-            Self::Empty => ("AR-P104", None),
-            Self::Schema(_) => ("AR-P105", None),
-            Self::Unsafe(Unsafe::WithoutEvidence { .. }) => ("AR-P107", None),
-            Self::Unsafe(Unsafe::EveryStage { .. }) => ("AR-P108", None),
-            Self::Unsafe(Unsafe::Renameable { .. }) => ("AR-P109", None),
-            Self::Unsafe(Unsafe::Untried { .. }) => ("AR-P110", None),
-        };
-        let hint = match self {
-            Self::Unsafe(Unsafe::WithoutEvidence { .. }) => Some(
-                "ask for something that is proved, and not for its opposite: `when { context.measured.isolation == \"agent\" }`",
-            ),
-            Self::Unsafe(Unsafe::EveryStage { .. }) => {
-                Some("write `resource in Stage::\"dev\"`, or name one secret or key")
+        let report = |code| Report::new(code, Fault::Refused, self.to_string());
+        let with =
+            |code, errors: &[String]| errors.iter().fold(report(code), |report, error| report.fact("error", error));
+        match self {
+            Self::TooLong(_) => {
+                report("AR-P101").hint("split it by what brokers are for, or group what its rules list")
             }
-            Self::Unsafe(Unsafe::Renameable { .. }) => Some("compare `repository_id` and `owner_id`"),
-            _ => None,
-        };
-        let report = Report::new(code, Fault::Refused, self.to_string());
-        let report = details.into_iter().flatten().fold(report, |report, detail| report.fact("error", detail));
-        match hint {
-            Some(hint) => report.hint(hint),
-            None => report,
+            Self::Syntax(errors) => with("AR-P102", errors),
+            Self::Types(errors) => {
+                with("AR-P103", errors).hint("`attest-broker policy schema` prints what rules can speak about")
+            }
+            Self::Empty => report("AR-P104")
+                .hint("a policy that shall allow nothing needs no steps: revoke them with `lease revoke --all`"),
+            Self::Schema(_) => report("AR-P105"),
+            Self::Unsafe(error) => error.report(),
+            Self::Entities(reason) => report("AR-P114").fact("error", reason),
+            Self::Unknown { reason, .. } => report("AR-P113").fact("error", reason),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_policy_of_a_new_broker_fits_the_schema() {
-        assert_eq!(Policy::compile(1, DEVELOPMENT).map(|policy| policy.rules()), Ok(2));
-    }
-
-    /// P02.
-    #[test]
-    fn p02_a_rule_that_asks_for_no_proof_is_refused() {
-        let compile = |rule: &str| Policy::compile(1, rule).map(drop);
-        let rule = |when: &str| format!("@id(\"r\") permit (principal, action, resource in Stage::\"prod\") {when};");
-        let without = |action| Err(PolicyError::Unsafe(Unsafe::WithoutEvidence { rule: "r".to_owned(), action }));
-        // The controls: what asks for a proof is taken.
-        for when in [
-            "when { context.measured.isolation == \"agent\" }",
-            "when { context.claimed.step == \"x\" && context.measured.tpm_class == \"discrete\" }",
-            "when { context.measured has job && context.measured.job.repository_id == \"74\" }",
-            "when { context.measured.arguments.contains(\"--dry-run\") }",
-        ] {
-            assert_eq!(compile(&rule(when)), Ok(()), "{when}");
-        }
-        let principal = "permit (principal == Step::\"abc\", action, resource in Stage::\"prod\");";
-        assert_eq!(compile(principal), Ok(()));
-        for when in [
-            "",
-            "when { true }",
-            "when { context.claimed.step == \"release\" }",
-            "when { context.claimed.why like \"*\" }",
-            "when { context.claimed.step == \"a\" && context.claimed.why == \"b\" }",
-            "when { context.measured.isolation != \"direct\" }",
-            "unless { context.measured.tpm_class == \"software\" }",
-            "unless { context.measured has job && context.measured.job.event == \"pull_request\" }",
-            "when { context.measured.isolation == \"agent\" || context.claimed.step == \"x\" }",
-        ] {
-            assert_eq!(compile(&rule(when)), without("reveal"), "{when}");
-        }
-        let sign = "@id(\"r\") permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\");";
-        assert_eq!(compile(sign), without("sign"));
-        // A `forbid` beside it does not make it better.
-        let forbid = "forbid (principal, action, resource) unless { context.measured.isolation == \"agent\" };";
-        assert_eq!(compile(&format!("{}{forbid}", rule(""))), without("reveal"));
-
-        let proof = "when { context.measured.isolation == \"agent\" }";
-        for resource in ["resource", "resource is Secret"] {
-            let rule = format!("@id(\"r\") permit (principal, action == Action::\"reveal\", {resource}) {proof};");
-            assert_eq!(compile(&rule), Err(PolicyError::Unsafe(Unsafe::EveryStage { rule: "r".to_owned() })));
-        }
-        let named =
-            rule("when { context.measured has job && context.measured.job.repository == \"octo-org/octo-repo\" }");
-        let renameable = Unsafe::Renameable { rule: "r".to_owned(), attribute: "repository" };
-        assert_eq!(compile(&named), Err(PolicyError::Unsafe(renameable)));
-    }
-
-    #[test]
-    fn what_is_no_policy_is_refused_with_its_place() {
-        let Err(PolicyError::Syntax(errors)) = Policy::compile(1, "permit (principal,\n  action resource);") else {
-            panic!("taken")
-        };
-        assert!(errors[0].starts_with("2:10: "), "{errors:?}");
-        let typo = "permit (principal, action == Action::\"sing\", resource);";
-        assert!(matches!(Policy::compile(1, typo), Err(PolicyError::Types(_))));
-        let attribute =
-            "permit (principal, action == Action::\"sign\", resource) when { context.measured.tpm == \"x\" };";
-        assert!(matches!(Policy::compile(1, attribute), Err(PolicyError::Types(_))));
-        assert_eq!(Policy::compile(1, "").map(drop), Err(PolicyError::Empty));
-        assert_eq!(Policy::compile(1, &" ".repeat(2 << 20)).map(drop), Err(PolicyError::TooLong(2 << 20)));
-    }
-}
+mod tests;

@@ -84,7 +84,11 @@ impl Server {
     /// Serves until `end` comes, then finishes what has begun.
     pub async fn serve(self, end: impl Future<Output = ()> + Send) {
         let routes = routes::routes(Arc::clone(&self.broker));
-        let leases = tokio::spawn(Arc::clone(&self.broker).watch_leases());
+        let broker = || Arc::clone(&self.broker);
+        let mut chores = tokio::task::JoinSet::new();
+        chores.spawn(broker().watch_leases());
+        chores.spawn(broker().tell_taken());
+        chores.spawn(broker().send_alarms());
         let connections = Arc::new(Connections::default());
         let (closing, closed) = tokio::sync::watch::channel(());
         let mut end = std::pin::pin!(end);
@@ -111,7 +115,7 @@ impl Server {
                 drop(permit);
             });
         }
-        leases.abort();
+        chores.abort_all();
         drop(closed);
         let _ = closing.send(());
         let _ = tokio::time::timeout(Duration::from_secs(5), closing.closed()).await;

@@ -3,6 +3,7 @@
 //! Reads go to a pool. Writes are [`Transaction`]s that go to one writer, which commits whatever has gathered
 //! while it was committing the last: many exchanges, one sync (group commit).
 
+mod alarms;
 mod error;
 mod jobs;
 mod leases;
@@ -13,11 +14,16 @@ mod runners;
 mod secrets;
 mod writer;
 
+pub(crate) use alarms::record_alarm;
+pub use alarms::{AlarmRow, AlarmSent, RecordAlarm, SetWebhook, WebhookRow};
 pub use error::StoreError;
-pub use jobs::{IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};
-pub use leases::{EndEntry, EndLostLeases, LeaseFilter, LeaseRow, LeaseUpdate, ListedLease, RevokeLeases, UpdateLease};
+pub use jobs::{EndSession, IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};
+pub use leases::{
+    EndLostLeases, Heartbeats, LeaseClockRow, LeaseFilter, LeaseKey, LeaseRow, LeaseUpdate, ListedLease, ReleaseLease,
+    RevokeLeases, SetLeaseClock, TakenLease,
+};
 pub use nonces::{ConsumeNonce, Consumed};
-pub use policies::{ApplyPolicy, PolicyRow};
+pub use policies::{Applied, ApplyPolicy, ApprovePolicy, Approved, AskedBefore, PolicyRow};
 pub use roots::AddRoot;
 pub use runners::{
     AddEnrolment, AddToken, EnrolmentRow, FinishEnrolment, Finished, RunnerRow, SetRunnerState, TokenRow,

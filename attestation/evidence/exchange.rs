@@ -27,12 +27,14 @@ pub use enrolment::{
     RunnerState, TokenError,
 };
 pub use grant::{GRANT_DOMAIN, GrantBody, GrantedKey, GrantedSecret, HPKE_INFO, SealedSecret, SignedGrant};
-pub use lease::{LEASE_EXPORT, LeaseMessage, LeaseSignal, SealedLeaseMessage};
+pub use lease::{
+    EndedLease, LEASE_EXPORT, LeaseMessage, LeaseSignal, LeaseWatch, LeaseWords, LeasesEnded, MOST_LEASES, Sealed, seal,
+};
 pub use request::{
     BoundDirectory, DirectoryMode, Isolation, KeyFormat, KeyRequest, KeyUse, Request, SecretRequest, SecretUse,
     StepIdentity,
 };
-pub use session::{SessionOpened, SessionRequest, session_qualifying_data};
+pub use session::{SessionEnd, SessionOpened, SessionRequest, session_end_qualifying_data, session_qualifying_data};
 
 use crate::bytes::{Malformed, Problem, Reader, put_sized_u16, put_sized_u32};
 use crate::digest::Sha256Digest;
@@ -106,6 +108,14 @@ pub fn write_bound(challenge: &Challenge, request: &Request) -> Result<Vec<u8>, 
 /// Refuses a token that makes it longer than [`LONGEST_BOUND`].
 pub fn write_session_bound(challenge: &Challenge, request: &SessionRequest) -> Result<Vec<u8>, Malformed> {
     bind(challenge, &request.to_bytes())
+}
+
+/// The bytes of the `bound` of a job's end.
+///
+/// # Errors
+/// None that can come to pass: its words are few.
+pub fn write_session_end_bound(challenge: &Challenge, end: &SessionEnd) -> Result<Vec<u8>, Malformed> {
+    bind(challenge, &end.to_bytes())
 }
 
 fn bind(challenge: &Challenge, request: &[u8]) -> Result<Vec<u8>, Malformed> {

@@ -120,6 +120,9 @@ pub struct Report {
     pub what: String,
     /// The facts, each with its name: what was wanted, what was there.
     pub facts: Vec<Fact>,
+    /// Facts for whoever asks for all of them: they are not part of the short form.
+    #[serde(default)]
+    pub details: Vec<Fact>,
     /// What to do about it.
     #[serde(default)]
     pub hint: Option<String>,
@@ -138,13 +141,27 @@ pub struct Fact {
 impl Report {
     /// A report with no facts yet.
     pub fn new(code: &'static str, fault: Fault, what: impl Into<String>) -> Self {
-        Self { code: Code::new(code), fault, what: what.into(), facts: Vec::new(), hint: None }
+        Self { code: Code::new(code), fault, what: what.into(), facts: Vec::new(), details: Vec::new(), hint: None }
     }
 
     /// Adds a fact.
     #[must_use]
     pub fn fact(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.facts.push(Fact { name: name.to_owned(), value: value.to_string() });
+        self
+    }
+
+    /// Adds a fact that only the long form shows.
+    #[must_use]
+    pub fn detail(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.details.push(Fact { name: name.to_owned(), value: value.to_string() });
+        self
+    }
+
+    /// Makes its details facts like the others.
+    #[must_use]
+    pub fn in_full(mut self) -> Self {
+        self.facts.append(&mut self.details);
         self
     }
 

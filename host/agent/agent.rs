@@ -6,6 +6,7 @@ use crate::enrol::EnrolError;
 use crate::exchange::GrantRefused;
 use crate::jobs::Jobs;
 use crate::keys::{KeyError, KeyStore};
+use crate::lease::Keeper;
 use crate::measure::MeasureError;
 use crate::spawner::{SpawnError, Spawner};
 use crate::state::{Enrolment, State, StateError};
@@ -53,10 +54,18 @@ pub struct Agent {
 /// A broker that this agent has enrolled with, and what it takes to ask it.
 pub(crate) struct Link {
     pub(crate) client: Arc<BrokerClient>,
+    /// Speaks for the leases that are held of it.
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) broker: BrokerId,
     pub(crate) grant_key: Vec<u8>,
     pub(crate) ak_name: TpmName,
     ak: Vec<u8>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.keeper.stop();
+    }
 }
 
 /// Why an agent could not do what it was asked.
@@ -197,8 +206,10 @@ impl Agent {
         let credentials = enrolment.credentials;
         let ak_name = credentials.name.clone();
         self.tpm.run(move |device| device.use_attestation_key(&credentials)).await?;
+        let keeper = Keeper::new(Arc::clone(&client));
         let link = Arc::new(Link {
             client,
+            keeper,
             broker: enrolment.broker,
             grant_key: enrolment.grant_key,
             ak_name,

@@ -16,6 +16,11 @@ impl BootInstant {
         Self(Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0)))
     }
 
+    /// Whole seconds since the machine was booted.
+    pub(crate) const fn seconds(self) -> u64 {
+        self.0.as_secs()
+    }
+
     pub(crate) const fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
@@ -35,6 +40,11 @@ impl BootInstant {
             tokio::time::sleep(left.min(LONGEST_NAP)).await;
         }
     }
+}
+
+/// Which boot of the machine this is: seconds since then mean nothing in another.
+pub(crate) fn this_boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]

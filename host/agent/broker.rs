@@ -4,7 +4,7 @@ use attest_evidence::SecretBytes;
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
     ActivationRequest, Challenge, ChallengeRequest, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest,
-    LONGEST_EXCHANGE, Pins, SessionOpened,
+    LONGEST_EXCHANGE, LeasesEnded, Pins, SessionOpened,
 };
 use attest_evidence::name::AuditId;
 use attest_evidence::report::{Explain, Fault, Report};
@@ -196,12 +196,38 @@ impl BrokerClient {
         self.parse(&body)
     }
 
-    /// Delivers a sealed lease message.
+    /// Ends a job session.
     ///
     /// # Errors
     /// See [`BrokerError`].
-    pub async fn lease_message(&self, message: Vec<u8>) -> Result<(), BrokerError> {
-        self.post("/v1/lease", "application/octet-stream", message.into()).await.map(drop)
+    pub async fn end_session(&self, end: Vec<u8>) -> Result<(), BrokerError> {
+        self.post("/v1/session/end", "application/octet-stream", end.into()).await.map(drop)
+    }
+
+    /// Delivers the sealed message by which a lease ends.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn release(&self, message: Vec<u8>) -> Result<(), BrokerError> {
+        self.post("/v1/lease/end", "application/octet-stream", message.into()).await.map(drop)
+    }
+
+    /// Delivers sealed heartbeats, one behind the other, and hears which leases are held no more.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn heartbeats(&self, messages: Vec<u8>) -> Result<LeasesEnded, BrokerError> {
+        let body = self.post("/v1/lease/heartbeats", "application/octet-stream", messages.into()).await?;
+        self.parse(&body)
+    }
+
+    /// Waits until the broker takes a lease of this runner, or answers that it has taken none for a while.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn watch(&self, wish: Vec<u8>) -> Result<LeasesEnded, BrokerError> {
+        let body = self.post("/v1/lease/watch", "application/octet-stream", wish.into()).await?;
+        self.parse(&body)
     }
 
     /// Begins an enrolment.

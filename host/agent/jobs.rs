@@ -4,18 +4,19 @@
 //! remembered for them, and for nobody else, until another job of theirs takes its place or the runner's hook ends it.
 
 use crate::agent::{Agent, AgentError, EMBEDDED};
+use crate::boottime::{BootInstant, this_boot};
 use crate::broker::BrokerError;
 use crate::exchange::GrantRefused;
 use crate::state::{State, StateError};
-use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
-    RawEvidence, SessionOpened, SessionRequest, session_qualifying_data, write_exchange, write_session_bound,
+    Challenge, RawEvidence, SessionEnd, SessionOpened, SessionRequest, session_end_qualifying_data,
+    session_qualifying_data, write_exchange, write_session_bound, write_session_end_bound,
 };
 use attest_evidence::name::JobSessionId;
-use attest_evidence::time::{Clock as _, SystemClock, UnixSeconds};
+use attest_evidence::{Malformed, Sha256Digest};
 use attest_wire::client::CiToken;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, broadcast};
 
 const FILE: &str = "jobs.json";
 /// Most jobs that are remembered: a machine runs a handful at once.
@@ -48,6 +49,8 @@ impl Peer {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Remembered {
+    /// Which boot of the machine they are of: no process outlives it, and so no job.
+    boot: String,
     jobs: Vec<Job>,
 }
 
@@ -59,14 +62,40 @@ struct Job {
     token: Sha256Digest,
     session: JobSessionId,
     job: String,
-    expires: UnixSeconds,
+    /// Until when the session is good, in seconds since the boot.
+    expires: u64,
     /// Whether the runner's hook began it, before any of its steps: then they need no token of their own.
     by_hook: bool,
 }
 
-/// What is remembered, and a lock that is held while it changes.
-#[derive(Default)]
-pub(crate) struct Jobs(Mutex<()>);
+/// What is remembered, a lock that is held while it changes, and who is told when a job ends.
+pub(crate) struct Jobs {
+    changing: Mutex<()>,
+    ended: broadcast::Sender<JobSessionId>,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self { changing: Mutex::default(), ended: broadcast::channel(MOST_JOBS).0 }
+    }
+}
+
+impl Jobs {
+    /// The end of a job, from now on.
+    pub(crate) fn end_of(&self, session: JobSessionId) -> impl Future<Output = ()> + use<> {
+        let mut ended = self.ended.subscribe();
+        async move {
+            loop {
+                match ended.recv().await {
+                    Ok(other) if other != session => {}
+                    // So many have ended at once that it may have been among them: it has to begin anew.
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                    Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+                }
+            }
+        }
+    }
+}
 
 impl Agent {
     /// The session of `peer`'s job. A token that has not been redeemed yet is redeemed for it, by the runner's hook or
@@ -86,8 +115,8 @@ impl Agent {
             // A broker of one's own knows no CI system.
             return Ok(None);
         }
-        let _changing = self.jobs().0.lock().await;
-        let now = SystemClock.now();
+        let _changing = self.jobs().changing.lock().await;
+        let now = BootInstant::now().seconds();
         let mut remembered = read(self.state())?;
         remembered.jobs.retain(|job| job.expires > now);
         let own = remembered.jobs.iter().find(|job| job.peer == *peer).cloned();
@@ -98,18 +127,18 @@ impl Agent {
         }
         match self.redeem(token).await {
             Ok(opened) => {
-                let SessionOpened { session, job, expires } = opened;
+                let SessionOpened { session, job, seconds, run_url } = opened;
                 remembered.jobs.retain(|job| job.peer != *peer);
                 if remembered.jobs.len() >= MOST_JOBS {
                     remembered.jobs.remove(0);
                 }
-                tracing::info!(%job, %session, "a CI job has begun");
+                tracing::info!(%job, %session, %run_url, "a CI job has begun");
                 remembered.jobs.push(Job {
                     peer: peer.clone(),
                     token: digest,
                     session: session.clone(),
                     job,
-                    expires,
+                    expires: now.saturating_add(seconds),
                     by_hook,
                 });
                 self.state().write(FILE, &remembered)?;
@@ -132,35 +161,59 @@ impl Agent {
         }
     }
 
-    /// Forgets the session of `peer`'s job. `false` if there was none.
+    /// Ends `peer`'s job: what is left of it gets nothing more, its steps are stopped, and the broker takes what they hold.
+    /// `false` if there was none.
     ///
     /// # Errors
-    /// The state can't be written.
+    /// The broker did not hear it, or the state can't be written. Here the job has ended all the same.
     pub(crate) async fn end_job(&self, peer: &Peer) -> Result<bool, AgentError> {
-        let _changing = self.jobs().0.lock().await;
+        let _changing = self.jobs().changing.lock().await;
         let mut remembered = read(self.state())?;
-        let before = remembered.jobs.len();
-        remembered.jobs.retain(|job| job.peer != *peer);
+        let (ended, left): (Vec<_>, Vec<_>) = remembered.jobs.into_iter().partition(|job| job.peer == *peer);
+        remembered.jobs = left;
         self.state().write(FILE, &remembered)?;
-        Ok(remembered.jobs.len() < before)
+        for job in &ended {
+            tracing::info!(job = %job.job, session = %job.session, "a CI job has ended");
+            // Its steps are stopped whether the broker hears it or not.
+            let _ = self.jobs().ended.send(job.session.clone());
+            let end = SessionEnd { isolation: self.isolation(), session: job.session.clone() };
+            let link = self.link().await?;
+            let bytes =
+                self.attest(|challenge| write_session_end_bound(challenge, &end), session_end_qualifying_data).await?;
+            link.client.end_session(bytes).await?;
+        }
+        Ok(!ended.is_empty())
     }
 
     async fn redeem(&self, token: &CiToken) -> Result<SessionOpened, AgentError> {
         let link = self.link().await?;
-        let challenge = link.client.challenge(&link.ak_name).await?;
         let request = token.expose(|token| SessionRequest { isolation: self.isolation(), token: token.to_owned() });
-        let bound = write_session_bound(&challenge, &request).map_err(GrantRefused::Malformed)?;
-        let qualifying = session_qualifying_data(&Sha256Digest::of(&bound));
+        let bytes = self.attest(|challenge| write_session_bound(challenge, &request), session_qualifying_data).await?;
+        Ok(link.client.redeem(bytes).await?)
+    }
+
+    /// A challenge, answered with a quote over what `write` binds, in the domain that `qualify` is of.
+    async fn attest(
+        &self,
+        write: impl FnOnce(&Challenge) -> Result<Vec<u8>, Malformed>,
+        qualify: fn(&Sha256Digest) -> Sha256Digest,
+    ) -> Result<Vec<u8>, AgentError> {
+        let link = self.link().await?;
+        let challenge = link.client.challenge(&link.ak_name).await?;
+        let bound = write(&challenge).map_err(GrantRefused::Malformed)?;
+        let qualifying = qualify(&Sha256Digest::of(&bound));
         let selection = challenge.selection;
         let quote = self.tpm().run(move |device| device.quote(selection, &qualifying)).await?;
         let pcrs = quote.pcrs.to_bytes();
         let evidence =
             RawEvidence { quote: &quote.message, signature: &quote.signature, pcrs: &pcrs, logs: Vec::new() };
-        let redemption = write_exchange(&bound, &evidence).map_err(GrantRefused::Malformed)?;
-        Ok(link.client.redeem(redemption).await?)
+        Ok(write_exchange(&bound, &evidence).map_err(GrantRefused::Malformed)?)
     }
 }
 
+/// What is remembered, as far as it is of this boot. What an older version of this program wrote is not.
 fn read(state: &State) -> Result<Remembered, StateError> {
-    Ok(state.read(FILE)?.unwrap_or_default())
+    let boot = this_boot();
+    let remembered = state.read::<Remembered>(FILE)?.unwrap_or_default();
+    Ok(if remembered.boot == boot { remembered } else { Remembered { boot, jobs: Vec::new() } })
 }

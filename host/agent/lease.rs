@@ -1,65 +1,204 @@
-//! Leases: kept alive by heartbeats, ended by a release.
+//! Leases: kept alive by heartbeats, ended by a release, lost when the broker takes them or falls silent.
+//!
+//! One [`Keeper`] speaks for all leases that this agent holds of a broker. It sends their heartbeats together, and keeps
+//! a question open to which the broker answers when it takes one: a revocation is known here at once, and not with the
+//! next heartbeat.
 
 use crate::boottime::BootInstant;
 use crate::broker::{BrokerClient, BrokerError};
 use attest_evidence::SecretBytes;
-use attest_evidence::exchange::{LeaseMessage, LeaseSignal};
+use attest_evidence::exchange::{EndedLease, LeaseMessage, LeaseSignal, LeaseWatch, LeasesEnded, MOST_LEASES, seal};
 use attest_evidence::name::LeaseId;
-use attest_evidence::report::Fault;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 /// Heartbeats without an answer after which the broker ends the lease. The step ends at the same moment: it is
 /// counted from when the last answered one was sent, which the broker heard later.
 const MOST_MISSED: u32 = 2;
-/// Part of the interval after which a heartbeat that went wrong is tried again.
-const RETRY: u32 = 4;
+/// Part of the interval after which heartbeats that went wrong are tried again, and by which some are sent early, so that
+/// they travel with others.
+const PART: u32 = 4;
+/// The pause after a question that went wrong.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What a step holds. It must be ended with [`Lease::end`]; dropped, its heartbeats stop and the broker ends it.
 pub(crate) struct Lease {
     line: Arc<Line>,
-    heartbeats: JoinHandle<()>,
-    lost: watch::Receiver<Option<String>>,
+    keeper: Arc<Keeper>,
 }
 
+/// One lease, as its keeper knows it.
 struct Line {
     id: LeaseId,
     key: SecretBytes,
     counter: AtomicU64,
-    client: Arc<BrokerClient>,
+    every: Duration,
+    /// When the last heartbeat was sent that the broker answered.
+    heard: Mutex<BootInstant>,
+    /// Why it is held no more.
+    lost: watch::Sender<Option<String>>,
 }
 
 impl Line {
-    async fn say(&self, signal: LeaseSignal) -> Result<(), BrokerError> {
+    fn sealed(&self, signal: LeaseSignal) -> Vec<u8> {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
         let message = LeaseMessage { lease: self.id.clone(), counter, signal };
-        self.client.lease_message(self.key.expose(|key| message.seal(key))).await
+        self.key.expose(|key| seal(&message, key))
     }
 
-    /// Sends heartbeats until the lease is lost, and says why it is.
-    async fn beat(&self, every: Duration) -> String {
-        let mut heard = BootInstant::now();
-        let mut pause = every;
+    fn heard(&self) -> BootInstant {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, sent: BootInstant) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = (*heard).max(sent);
+    }
+
+    /// When it ends if nothing more is heard.
+    fn ends(&self) -> BootInstant {
+        self.heard().after(self.every * MOST_MISSED)
+    }
+
+    fn lose(&self, reason: String) {
+        self.lost.send_if_modified(|lost| lost.is_none() && lost.replace(reason).is_none());
+    }
+}
+
+/// Speaks for all leases that this agent holds of one broker.
+pub(crate) struct Keeper {
+    client: Arc<BrokerClient>,
+    held: Mutex<BTreeMap<LeaseId, Arc<Line>>>,
+    /// Told when a lease is taken up while none was held.
+    begun: Notify,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Keeper {
+    pub(crate) fn new(client: Arc<BrokerClient>) -> Arc<Self> {
+        let keeper = Arc::new(Self { client, held: Mutex::default(), begun: Notify::new(), tasks: Mutex::default() });
+        let tasks = [tokio::spawn(Arc::clone(&keeper).beat()), tokio::spawn(Arc::clone(&keeper).listen())];
+        keeper.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
+        keeper
+    }
+
+    /// Ends its tasks: another keeper speaks from now on. What it holds is lost when its heartbeats are missed.
+    pub(crate) fn stop(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|task| task.abort());
+    }
+
+    /// The leases that are held, as far as anybody here knows.
+    fn held(&self) -> Vec<Arc<Line>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.values().filter(|line| line.lost.borrow().is_none()).cloned().collect()
+    }
+
+    /// Takes a lease up: heartbeats begin.
+    pub(crate) fn take_up(self: &Arc<Self>, id: LeaseId, key: SecretBytes, every: Duration) -> Lease {
+        let (lost, _) = watch::channel(None);
+        let heard = Mutex::new(BootInstant::now());
+        let line = Arc::new(Line { id: id.clone(), key, counter: AtomicU64::new(0), every, heard, lost });
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&line));
+        self.begun.notify_waiters();
+        Lease { line, keeper: Arc::clone(self) }
+    }
+
+    fn forget(&self, id: &LeaseId) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Tells the steps whose leases the broker has taken.
+    fn take(&self, ended: Vec<EndedLease>) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for EndedLease { lease, how } in ended {
+            if let Some(line) = held.get(&lease) {
+                line.lose(match how.as_str() {
+                    "revoked" => "an admin of the broker revoked it".to_owned(),
+                    "job-ended" => "its CI job has ended".to_owned(),
+                    "lost" => "the broker heard no heartbeat of it in time, or its time was up".to_owned(),
+                    other => format!("the broker says that it is {other}"),
+                });
+            }
+        }
+    }
+
+    /// Sends heartbeats, for ever.
+    async fn beat(self: Arc<Self>) {
+        // After heartbeats that went wrong: when to try again.
+        let mut retry = BTreeMap::<LeaseId, BootInstant>::new();
         loop {
-            let ends = heard.after(every * MOST_MISSED);
-            BootInstant::now().after(pause.min(ends.left())).reached().await;
-            let sent = BootInstant::now();
-            let said = tokio::select! {
-                said = self.say(LeaseSignal::Heartbeat) => said,
-                () = ends.reached() => return format!("no heartbeat was answered for {} s", (every * MOST_MISSED).as_secs()),
+            // Made before it is looked what is held: a lease that begins in between wakes it.
+            let begun = self.begun.notified();
+            let held = self.held();
+            retry.retain(|lease, _| held.iter().any(|line| line.id == *lease));
+            let due = |line: &Line| {
+                let regular = line.heard().after(line.every);
+                retry.get(&line.id).map_or(regular, |again| regular.max(*again))
             };
+            let Some(next) = held.iter().map(|line| due(line)).min() else {
+                begun.await;
+                continue;
+            };
+            tokio::select! {
+                () = next.reached() => {}
+                () = begun => continue,
+            }
+            let now = BootInstant::now();
+            let soon = |line: &Arc<Line>| due(line) <= now.after(line.every / PART);
+            let held: Vec<_> = self.held().into_iter().filter(soon).take(MOST_LEASES).collect();
+            if held.is_empty() {
+                continue;
+            }
+            let beats: Vec<u8> = held.iter().flat_map(|line| line.sealed(LeaseSignal::Heartbeat)).collect();
+            // No answer counts that comes later than the first of them ends.
+            let patience = held.iter().map(|line| line.ends().left()).min().unwrap_or_default().max(PAUSE);
+            let said = tokio::time::timeout(patience, self.client.heartbeats(beats)).await;
+            let again = |line: &Arc<Line>| (line.id.clone(), BootInstant::now().after((line.every / PART).max(PAUSE)));
             match said {
-                Ok(()) => (heard, pause) = (sent, every),
-                // The broker has spoken about the lease. What it says of itself is a heartbeat missed.
-                Err(BrokerError::Refused(report, _)) if matches!(report.fault, Fault::Refused | Fault::Identity) => {
-                    return report.what.clone();
+                Ok(Ok(LeasesEnded { ended })) => {
+                    for line in &held {
+                        retry.remove(&line.id);
+                        if !ended.iter().any(|ended| ended.lease == line.id) {
+                            line.hear(now);
+                        }
+                    }
+                    self.take(ended);
                 }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, leases = held.len(), "heartbeats were missed");
+                    retry.extend(held.iter().map(again));
+                }
+                Err(_) => {
+                    tracing::warn!(leases = held.len(), "heartbeats were not answered in time");
+                    retry.extend(held.iter().map(again));
+                }
+            }
+        }
+    }
+
+    /// Listens for what the broker takes, for ever.
+    async fn listen(self: Arc<Self>) {
+        loop {
+            let begun = self.begun.notified();
+            let held = self.held();
+            let Some(first) = held.first() else {
+                begun.await;
+                continue;
+            };
+            let all = held.iter().take(MOST_LEASES).map(|line| line.id.clone());
+            let watch = LeaseWatch { lease: first.id.clone(), held: all.collect() };
+            let asked = self.client.watch(first.key.expose(|key| seal(&watch, key)));
+            match asked.await {
+                Ok(LeasesEnded { ended }) => self.take(ended),
+                // The lease by which it asked has ended meanwhile; the next may not have.
+                Err(BrokerError::Refused(..)) => tokio::time::sleep(PAUSE).await,
                 Err(error) => {
-                    tracing::warn!(lease = %self.id, %error, "a heartbeat was missed");
-                    pause = every / RETRY;
+                    tracing::debug!(%error, "nobody says whether leases are taken; heartbeats will");
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }
@@ -67,23 +206,21 @@ impl Line {
 }
 
 impl Lease {
-    /// Takes a lease up: heartbeats begin.
-    pub(crate) fn take_up(id: LeaseId, key: SecretBytes, client: Arc<BrokerClient>, every: Duration) -> Self {
-        let line = Arc::new(Line { id, key, counter: AtomicU64::new(0), client });
-        let (tell, lost) = watch::channel(None);
-        let beating = Arc::clone(&line);
-        let heartbeats = tokio::spawn(async move {
-            let _ = tell.send(Some(beating.beat(every).await));
-        });
-        Self { line, heartbeats, lost }
-    }
-
     /// Waits until the lease is lost, and says why. For ever, if it isn't.
     pub(crate) async fn lost(&mut self) -> String {
-        let lost = self.lost.wait_for(Option::is_some).await.map(|reason| reason.clone().unwrap_or_default());
-        match lost {
-            Ok(reason) => reason,
-            Err(_) => std::future::pending().await,
+        let mut lost = self.line.lost.subscribe();
+        loop {
+            if let Some(reason) = lost.borrow_and_update().clone() {
+                return reason;
+            }
+            let ends = self.line.ends();
+            tokio::select! {
+                _ = lost.changed() => {}
+                () = ends.reached() => if self.line.ends() <= BootInstant::now() {
+                    let seconds = (self.line.every * MOST_MISSED).as_secs();
+                    return format!("no heartbeat was answered for {seconds} s");
+                },
+            }
         }
     }
 
@@ -92,13 +229,17 @@ impl Lease {
     /// # Errors
     /// The broker did not hear it; it will end the lease when no heartbeat comes.
     pub(crate) async fn end(self, well: bool) -> Result<(), BrokerError> {
-        self.heartbeats.abort();
-        self.line.say(if well { LeaseSignal::Succeeded } else { LeaseSignal::Failed }).await
+        self.keeper.forget(&self.line.id);
+        if self.line.lost.borrow().is_some() {
+            return Ok(());
+        }
+        let signal = if well { LeaseSignal::Succeeded } else { LeaseSignal::Failed };
+        self.keeper.client.release(self.line.sealed(signal)).await
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.heartbeats.abort();
+        self.keeper.forget(&self.line.id);
     }
 }

@@ -4,7 +4,6 @@ use crate::agent::{Agent, AgentError};
 use crate::boottime::BootInstant;
 use crate::exchange::Recipient;
 use crate::jobs::Peer;
-use crate::lease::Lease;
 use crate::spawner::WorkerUser;
 use crate::worker::{Deed, Served, Worker, WorkerEnd};
 use attest_evidence::exchange::{
@@ -24,7 +23,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -117,6 +115,9 @@ pub enum StepError {
     /// Its lease was lost.
     #[error("the step's lease was lost: {0}")]
     LeaseLost(String),
+    /// Its CI job has ended.
+    #[error("the step's CI job has ended")]
+    JobEnded,
     /// Whoever asked for it has gone.
     #[error("whoever started the step has gone")]
     Abandoned,
@@ -152,6 +153,8 @@ impl Explain for StepError {
             Self::WorkerDied(_) => report("AR-W304", Fault::Trapped)
                 .hint("what it held has been given back. If it made a forbidden system call, somebody may have broken out of WebAssembly"),
             Self::LeaseLost(_) => report("AR-X405", Fault::Refused).hint("the step was stopped; whatever it held is not held any more"),
+            Self::JobEnded => report("AR-J307", Fault::Refused)
+                .hint("the step was stopped; whatever it held is not held any more. The runner's hook ends a job when its last step has"),
             Self::Abandoned => report("AR-S405", Fault::Refused),
         }
     }
@@ -205,6 +208,8 @@ impl Agent {
         if session.is_some() {
             phase(events, "job", began.elapsed()).await;
         }
+        // From here on, so that no end of the job is missed.
+        let job_ends = session.as_ref().map(|session| self.jobs().end_of(session.clone()));
         let recipient = Recipient::generate();
         let (asked, keys) = self.request(&prepared, &arguments, stage, session, &recipient).await?;
         let (grant, times) = self.exchange(&asked, &recipient).await?;
@@ -215,10 +220,17 @@ impl Agent {
         let link = self.link().await?;
         let body = grant.body;
         let every = Duration::from_secs(body.heartbeat_seconds.max(1).into());
-        let mut lease = Lease::take_up(body.lease.clone(), grant.lease_key, Arc::clone(&link.client), every);
+        let mut lease = link.keeper.take_up(body.lease.clone(), grant.lease_key, every);
         let seconds = body.expires.0.saturating_sub(body.issued.0);
-        let told =
-            Event::Granted { lease: body.lease.clone(), audit: body.audit.clone(), seconds, handles: in_words(&body) };
+        let told = Event::Granted {
+            lease: body.lease.clone(),
+            audit: body.audit.clone(),
+            seconds,
+            handles: in_words(&body),
+            rules: body.rules.clone(),
+            policy_version: body.policy_version,
+            run_url: body.run_url.clone(),
+        };
         let _ = events.send(told).await;
 
         let served = Served {
@@ -229,7 +241,19 @@ impl Agent {
                 .collect(),
             outputs: prepared.step.manifest().outputs.keys().cloned().collect(),
         };
-        let result = self.work(prepared, arguments, grant.secrets, served, files_of, seconds, &mut lease, events).await;
+        let taken = async {
+            let job_ended = async {
+                match job_ends {
+                    Some(ends) => ends.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                reason = lease.lost() => StepError::LeaseLost(reason),
+                () = job_ended => StepError::JobEnded,
+            }
+        };
+        let result = self.work(prepared, arguments, grant.secrets, served, files_of, seconds, taken, events).await;
         let began = Instant::now();
         if let Err(error) = lease.end(matches!(result, Ok(End::Done))).await {
             tracing::warn!(lease = %body.lease, %error, "the broker did not hear of the lease's end; it ends it by itself");
@@ -302,7 +326,7 @@ impl Agent {
         served: Served,
         files_of: WorkerUser,
         lease_seconds: u64,
-        lease: &mut Lease,
+        taken: impl Future<Output = StepError>,
         events: &mpsc::Sender<Event>,
     ) -> Result<End, AgentError> {
         let began = Instant::now();
@@ -351,7 +375,7 @@ impl Agent {
         let stopped = async {
             tokio::select! {
                 () = deadline.reached() => StepError::TimedOut(seconds),
-                reason = lease.lost() => StepError::LeaseLost(reason),
+                error = taken => error,
                 () = events.closed() => StepError::Abandoned,
             }
         };

@@ -4,10 +4,11 @@ use attest_ci::{LONGEST_ANSWER, TokenRequest, TokenSource, token_of_answer, toke
 use attest_evidence::report::{Fault, Report};
 use attest_wire::client::CiToken;
 use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::Request;
 use hyper::body::Bytes;
-use hyper::{Request, Uri};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +47,6 @@ fn fetch(request: &TokenRequest) -> Result<CiToken, Report> {
 
 async fn get(request: &TokenRequest) -> Result<Bytes, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let uri: Uri = request.url.parse().map_err(|error| text(&error))?;
-    let host = uri.host().ok_or("its URL has no host")?.to_owned();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -56,22 +55,17 @@ async fn get(request: &TokenRequest) -> Result<Bytes, String> {
         .map_err(|error| text(&error))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let stream = tokio::net::TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443)))
-        .await
-        .map_err(|error| text(&error))?;
-    let name = ServerName::try_from(host).map_err(|error| text(&error))?;
-    let tls =
-        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| text(&error))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|error| text(&error))?;
-    tokio::spawn(connection);
-    let asked = Request::get(uri.path_and_query().map_or("/", |path| path.as_str()))
-        .header("host", uri.authority().map(ToString::to_string).unwrap_or_default())
+    let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().build();
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
+    let asked = Request::get(&request.url)
         .header("accept", "application/json; api-version=2.0")
         .header("authorization", request.authorization.as_str())
-        .body(Empty::<Bytes>::new())
+        .body(Empty::new())
         .map_err(|error| text(&error))?;
-    let response = sender.send_request(asked).await.map_err(|error| text(&error))?;
+    let response = client.request(asked).await.map_err(|error| match std::error::Error::source(&error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => text(&error),
+    })?;
     if !response.status().is_success() {
         return Err(format!("the CI system answers {}", response.status()));
     }

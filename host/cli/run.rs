@@ -31,6 +31,9 @@ pub(crate) struct Run {
     /// What the token of a CI job must be for: what the broker's admin gave to `issuer add`
     #[arg(long, value_name = "AUDIENCE", default_value = ci::AUDIENCE)]
     audience: String,
+    /// Print every rule that was tried, and what each wanted
+    #[arg(long)]
+    explain: bool,
     /// Print where the time went
     #[arg(long)]
     timings: bool,
@@ -54,6 +57,11 @@ struct Outcome {
     exit_code: u8,
     lease: Option<LeaseId>,
     audit: Option<AuditId>,
+    /// The rules that permitted it.
+    rules: Vec<String>,
+    policy_version: Option<i64>,
+    /// Where people find the CI job.
+    run_url: Option<String>,
     outputs: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     timings_us: BTreeMap<String, u64>,
@@ -65,8 +73,8 @@ struct Outcome {
 impl Run {
     pub(crate) fn execute(self, global: &Global) -> ExitCode {
         let began = std::time::Instant::now();
-        let timings = self.timings;
-        let mut seen = Seen::default();
+        let (timings, explain) = (self.timings, self.explain);
+        let mut seen = Seen { explain, ..Seen::default() };
         let result = self.ask(global, &mut seen);
         if timings {
             seen.print_timings(began.elapsed());
@@ -84,10 +92,10 @@ impl Run {
                 outcome.exit_code = code;
             }
             Ok(End::Failed { report, audit }) => {
-                outcome.fail(report);
+                outcome.fail(report, explain);
                 outcome.audit = audit.or(outcome.audit);
             }
-            Err(report) => outcome.fail(report),
+            Err(report) => outcome.fail(report, explain),
         }
         let outputs = &outcome.outputs;
         output::print(global, "attest-run/run/v1", &outcome, || {
@@ -113,8 +121,9 @@ impl Run {
 }
 
 impl Outcome {
-    fn fail(&mut self, report: Report) {
-        narrate!("{}", report.to_string().trim_end());
+    fn fail(&mut self, report: Report, explain: bool) {
+        let told = if explain { report.clone().in_full() } else { report.clone() };
+        narrate!("{}", told.to_string().trim_end());
         (self.outcome, self.exit_code) = ending(report.fault);
         self.error = Some(report);
     }
@@ -159,6 +168,7 @@ fn open_directory(name: &DirectoryName, path: &Path) -> Result<OwnedFd, Report> 
 /// What has been heard of a run.
 #[derive(Default)]
 struct Seen {
+    explain: bool,
     outcome: Outcome,
     phases: Vec<(String, u64)>,
     counts: Vec<(String, u64)>,
@@ -167,12 +177,24 @@ struct Seen {
 impl Seen {
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Granted { lease, audit, seconds, handles } => {
+            Event::Granted { lease, audit, seconds, handles, rules, policy_version, run_url } => {
+                // What, for how long, and what to do with it.
                 if !handles.is_empty() {
-                    narrate!("granted: {}, for {seconds} s at most ({lease}, {audit})", handles.join("; "));
+                    narrate!("granted  {}", Escaped(&handles.join("; ")));
+                    narrate!("until    this step ends, and for {seconds} s at most ({lease})");
+                    let of = if run_url.is_empty() { String::new() } else { format!(" of {}", Escaped(&run_url)) };
+                    narrate!("audit    {audit}{of}: `attest-broker lease show {audit}` has it all");
+                }
+                if self.explain {
+                    let rules =
+                        if rules.is_empty() { "no rule: nothing was asked for".to_owned() } else { rules.join(", ") };
+                    narrate!("allowed  by {}, in policy version {policy_version}", Escaped(&rules));
                 }
                 self.outcome.lease = Some(lease);
                 self.outcome.audit = Some(audit);
+                self.outcome.rules = rules;
+                self.outcome.policy_version = Some(policy_version);
+                self.outcome.run_url = Some(run_url).filter(|url| !url.is_empty());
             }
             Event::Log { level, message } => {
                 let mark = match level {

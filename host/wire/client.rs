@@ -117,6 +117,12 @@ pub enum Event {
         seconds: u64,
         /// What, in words.
         handles: Vec<String>,
+        /// The rules that permitted it, and the version of the policy that has them.
+        rules: Vec<String>,
+        /// See `rules`.
+        policy_version: i64,
+        /// Where people find the CI job; empty outside of one.
+        run_url: String,
     },
     /// The step writes to its log.
     Log {

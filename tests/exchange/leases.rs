@@ -1,64 +1,140 @@
-//! Leases, and messages about them from those who don't hold them.
+//! Leases, and messages about them from those who don't hold them (R02, R06).
 
-use crate::support::{Broker, Rig, refusal};
-use attest_evidence::SecretBytes;
-use attest_evidence::exchange::{GrantBody, HPKE_INFO, LEASE_EXPORT, LeaseMessage, LeaseSignal};
-use hpke::aead::AesGcm256;
-use hpke::kdf::HkdfSha256;
-use hpke::kem::X25519HkdfSha256;
-use hpke::{Deserializable as _, Kem, OpModeR, setup_receiver};
-use std::time::Duration;
-
-/// The key of a lease, as the agent derives it.
-fn lease_key(rig: &Rig, grant: &GrantBody) -> SecretBytes {
-    let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&grant.encapsulated_key).unwrap();
-    let info = [HPKE_INFO, grant.bound.as_bytes()].concat();
-    let context =
-        setup_receiver::<AesGcm256, HkdfSha256, X25519HkdfSha256>(&OpModeR::Base, &rig.private, &encapsulated, &info)
-            .unwrap();
-    SecretBytes::fill(32, |key| context.export(LEASE_EXPORT, key)).unwrap()
-}
+use crate::support::{Broker, Held, Rig, refusal};
+use attest_evidence::exchange::{LeaseMessage, LeaseSignal, SecretRequest, SecretUse, seal};
+use attest_evidence::name::LeaseId;
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn r06_heartbeats_and_releases_are_the_holder_s_alone() {
     let broker = Broker::start();
     let rig = Rig::enrolled(&broker, "r").await;
-    let grant = rig.send(rig.exchange(&rig.request()).await).await.unwrap();
-    let key = lease_key(&rig, &grant);
-    let say = |key: &[u8], counter, signal| {
-        let message = LeaseMessage { lease: grant.lease.clone(), counter, signal };
-        rig.client.lease_message(message.seal(key))
-    };
-    assert_eq!(refusal(say(&[0; 32], 1, LeaseSignal::Failed).await), "AR-X402");
-    key.expose(|key| say(key, 1, LeaseSignal::Heartbeat)).await.unwrap();
-    assert_eq!(refusal(key.expose(|key| say(key, 1, LeaseSignal::Heartbeat)).await), "AR-X404");
-    key.expose(|key| say(key, 5, LeaseSignal::Heartbeat)).await.unwrap();
-    assert_eq!(refusal(key.expose(|key| say(key, 4, LeaseSignal::Succeeded)).await), "AR-X404");
-    key.expose(|key| say(key, 6, LeaseSignal::Succeeded)).await.unwrap();
-    assert_eq!(refusal(key.expose(|key| say(key, 7, LeaseSignal::Heartbeat)).await), "AR-X403");
+    let held = Held::ask(&rig, &rig.request()).await.unwrap();
+    let forged = LeaseMessage { lease: held.id().clone(), counter: 1, signal: LeaseSignal::Failed };
+    assert_eq!(refusal(rig.client.release(seal(&forged, &[0; 32])).await), "AR-X402");
+    let forged = LeaseMessage { signal: LeaseSignal::Heartbeat, ..forged };
+    assert_eq!(refusal(rig.client.heartbeats(seal(&forged, &[0; 32])).await), "AR-X402");
+    assert_eq!(held.beat(&rig, 1).await, None);
+    assert_eq!(held.beat(&rig, 1).await.as_deref(), Some("replayed"));
+    assert_eq!(held.beat(&rig, 5).await, None);
+    assert_eq!(refusal(held.release(&rig, 4, LeaseSignal::Succeeded).await), "AR-X404");
+    // Each message has its way: a heartbeat ends nothing, and what ends is no heartbeat.
+    assert_eq!(refusal(held.release(&rig, 6, LeaseSignal::Heartbeat).await), "AR-X401");
+    assert_eq!(refusal(rig.client.heartbeats(held.sealed(6, LeaseSignal::Succeeded)).await), "AR-X401");
 
-    // Another's lease, and one that never was.
-    let other = rig.send(rig.exchange(&rig.request()).await).await.unwrap();
-    let message = LeaseMessage { lease: other.lease.clone(), counter: 1, signal: LeaseSignal::Failed };
-    assert_eq!(refusal(rig.client.lease_message(key.expose(|key| message.seal(key))).await), "AR-X402");
-    let unknown = LeaseMessage { lease: attest_evidence::name::LeaseId::from_bytes([1; 16]), ..message };
-    assert_eq!(refusal(rig.client.lease_message(unknown.seal(&[0; 32])).await), "AR-X403");
+    // Several travel together. One that is forged spoils them all; one that never was is named.
+    let other = Held::ask(&rig, &rig.request()).await.unwrap();
+    let both = [held.heartbeat(6), other.heartbeat(1)].concat();
+    assert!(rig.client.heartbeats(both).await.unwrap().ended.is_empty());
+    let spoilt = [held.heartbeat(7), seal(&LeaseMessage { lease: other.id().clone(), ..forged.clone() }, &[0; 32])];
+    assert_eq!(refusal(rig.client.heartbeats(spoilt.concat()).await), "AR-X402");
+    let unknown = LeaseMessage { lease: LeaseId::from_bytes([1; 16]), ..forged };
+    let said = rig.client.heartbeats([held.heartbeat(7), seal(&unknown, &[0; 32])].concat()).await.unwrap();
+    assert_eq!((&said.ended[0].lease, said.ended[0].how.as_str()), (&unknown.lease, "unknown"));
+    assert_eq!(refusal(rig.client.release(seal(&unknown, &[0; 32])).await), "AR-X403");
+    // Another's lease with one's own key.
+    let stolen = LeaseMessage { lease: other.id().clone(), counter: 9, signal: LeaseSignal::Failed };
+    assert_eq!(refusal(rig.client.release(held.key.expose(|key| seal(&stolen, key))).await), "AR-X402");
+    assert_eq!(refusal(rig.client.watch(seal(&stolen, &[0; 32])).await), "AR-X401");
+
+    held.release(&rig, 8, LeaseSignal::Succeeded).await.unwrap();
+    assert_eq!(refusal(held.release(&rig, 9, LeaseSignal::Succeeded).await), "AR-X403");
     let kinds: Vec<_> = broker.audit().await.into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds.iter().filter(|kind| *kind == "lease-refused").count(), 2);
+    assert_eq!(kinds.iter().filter(|kind| *kind == "lease-refused").count(), 4);
     assert_eq!(kinds.iter().filter(|kind| *kind == "lease-ended").count(), 1);
 }
 
 #[tokio::test]
-async fn a_lease_without_heartbeats_is_lost() {
-    let broker = Broker::start_with(&["--heartbeat-seconds", "1"]);
+async fn r02_a_lease_that_has_ended_is_no_lease_whatever_ended_it() {
+    let mut broker = Broker::start_with(&["--heartbeat-seconds", "1"]);
     let rig = Rig::enrolled(&broker, "r").await;
-    let grant = rig.send(rig.exchange(&rig.request()).await).await.unwrap();
-    let key = lease_key(&rig, &grant);
+    let ask = async || Held::ask(&rig, &rig.request()).await.unwrap();
+    // By its step, by an admin, by silence.
+    let (released, revoked, silent) = (ask().await, ask().await, ask().await);
+    released.release(&rig, 1, LeaseSignal::Failed).await.unwrap();
+    broker.admin(&["lease", "revoke", revoked.id().as_str()]).ok();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let message = LeaseMessage { lease: grant.lease.clone(), counter: 1, signal: LeaseSignal::Heartbeat };
-    assert_eq!(refusal(rig.client.lease_message(key.expose(|key| message.seal(key))).await), "AR-X403");
-    let rows = broker.rows("SELECT state FROM leases").await;
-    assert_eq!(rows, [["lost"]]);
-    let (kind, body) = broker.audit().await.pop().unwrap();
-    assert_eq!((kind.as_str(), body["how"].as_str()), ("lease-ended", Some("lost")));
+    let states = broker.rows("SELECT state FROM leases JOIN audit ON audit.id = leases.audit ORDER BY sequence").await;
+    assert_eq!(states, [["failed"], ["revoked"], ["lost"]]);
+    for restarted in [false, true] {
+        if restarted {
+            broker.restart().await;
+        }
+        for (held, how) in [(&released, "failed"), (&revoked, "revoked"), (&silent, "lost")] {
+            assert_eq!(held.beat(&rig, 10).await.as_deref(), Some(how), "restarted: {restarted}");
+            assert_eq!(refusal(held.release(&rig, 11, LeaseSignal::Succeeded).await), "AR-X403");
+        }
+    }
+    let ends = broker.audit().await.into_iter().filter(|(kind, _)| kind == "lease-ended");
+    let ends: Vec<_> = ends.map(|(_, body)| body["how"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ends, ["failed", "revoked", "lost"]);
+}
+
+#[tokio::test]
+async fn what_is_taken_is_told_at_once_to_its_holder_and_to_nobody_else() {
+    let broker = Broker::start();
+    broker.set_secret("dev", "release/npm-token", "npm_secret_of_dev");
+    let rig = Rig::enrolled(&broker, "r").await;
+    let other = Rig::enrolled(&broker, "other").await;
+    let mut with_secret = rig.request();
+    with_secret.secrets = vec![SecretRequest {
+        name: "release/npm-token".parse().unwrap(),
+        usage: SecretUse::Reveal,
+        why: "for the test".to_owned(),
+    }];
+    let held = [
+        Held::ask(&rig, &rig.request()).await.unwrap(),
+        Held::ask(&rig, &with_secret).await.unwrap(),
+        Held::ask(&rig, &rig.request()).await.unwrap(),
+    ];
+    let neighbour = Held::ask(&other, &other.request()).await.unwrap();
+    let all: Vec<&Held> = held.iter().collect();
+    let told = async |arguments: &[&str]| {
+        // Asked before anything happens, by the key of any of the leases.
+        let watching = held[0].watch(&rig, &all);
+        let revoking = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            broker.admin(&[&["lease", "revoke"], arguments].concat()).ok();
+            Instant::now()
+        };
+        let (ended, revoked) = tokio::join!(async { (watching.await.unwrap(), Instant::now()) }, revoking);
+        let late = ended.1.saturating_duration_since(revoked);
+        assert!(late < Duration::from_millis(500), "{late:?}");
+        ended.0.into_iter().map(|ended| (ended.lease, ended.how)).collect::<Vec<_>>()
+    };
+    // By secret: the one that holds it.
+    assert_eq!(told(&["--secret", "dev/release/npm-token"]).await, [(held[1].id().clone(), "revoked".to_owned())]);
+    // It was told already; who asks anew with it in hand is told at once.
+    let again = held[0].watch(&rig, &all).await.unwrap();
+    assert_eq!(again.iter().map(|ended| &ended.lease).collect::<Vec<_>>(), [held[1].id()]);
+    // Another runner's lease is nobody else's business, whatever it says that it holds.
+    let nosy = tokio::time::timeout(Duration::from_secs(1), neighbour.watch(&other, &all)).await;
+    assert!(nosy.is_err(), "{nosy:?}");
+    // All of them, in one answer.
+    let rest = [held[0].id().clone(), held[2].id().clone()];
+    let both = [&held[0], &held[2]];
+    let watching = held[2].watch(&rig, &both);
+    let revoking = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        broker.admin(&["lease", "revoke", "--runner", "r"]).ok();
+    };
+    let (ended, ()) = tokio::join!(watching, revoking);
+    let mut ended: Vec<_> = ended.unwrap().into_iter().map(|ended| ended.lease).collect();
+    ended.sort();
+    let mut rest = rest.to_vec();
+    rest.sort();
+    assert_eq!(ended, rest);
+    assert_eq!(neighbour.beat(&other, 1).await, None);
+    // Words of another kind are no wish to watch, though the key is right.
+    assert_eq!(refusal(rig.client.watch(held[0].heartbeat(50)).await), "AR-X401");
+}
+
+#[tokio::test]
+async fn leases_are_revoked_by_what_they_hold() {
+    let broker = Broker::start();
+    for url in ["dev", "prod/", "production/x", "prod/X"] {
+        assert_eq!(broker.admin(&["lease", "revoke", "--secret", url]).status, 2, "{url}");
+    }
+    let out = broker.admin(&["lease", "revoke", "--key", "dev/release", "--all"]).ok();
+    assert!(out.stderr.contains("no such lease is held"), "{}", out.stderr);
 }

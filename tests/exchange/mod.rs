@@ -1,6 +1,8 @@
 //! Exchanges with a real broker, by an agent that misbehaves.
 
+mod alarms;
 mod binding;
+mod clocks;
 mod crash;
 mod enrolment;
 mod leases;

@@ -1,8 +1,11 @@
 //! CI jobs: tokens of a real issuer, redeemed into sessions.
 
+mod denials;
 mod issuers;
+mod neighbours;
 mod runner;
 mod sessions;
+mod shapes;
 mod tokens;
 
 use crate::support::{Broker, Issuer, IssuerKey, Rig};
@@ -46,7 +49,7 @@ impl Scene {
             "check_run_id": job.to_string(), "event_name": "push", "ref": "refs/heads/main", "ref_type": "branch",
             "ref_protected": "true", "sha": "f1d2d2f924e986ac86fdf7b36c94bcdf32beec15",
             "workflow_ref": "octo-org/octo-repo/.github/workflows/release.yml@refs/heads/main",
-            "runner_environment": "self-hosted", "actor_id": "12",
+            "runner_environment": "self-hosted", "actor_id": "12", "repository_visibility": "private",
         })
     }
 

@@ -4,13 +4,14 @@ use super::{Scene, with};
 use crate::support::{Output, Runner, Users, run};
 use serde_json::{Value, json};
 
-struct Shop {
-    scene: Scene,
-    runner: Runner,
+/// A runner of a broker that believes an issuer.
+pub(super) struct Shop {
+    pub(super) scene: Scene,
+    pub(super) runner: Runner,
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         let scene = Scene::set("github").await;
         let runner = tokio::task::block_in_place(|| {
             let runner = Runner::enrolled(&scene.broker, "builder");
@@ -23,21 +24,21 @@ impl Shop {
 
     /// What a user's process gets with these variables. Nothing may be stuck while it runs: the issuer is in this
     /// process.
-    fn attest_run(&self, uid: u32, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
+    pub(super) fn attest_run(&self, uid: u32, variables: &[(&str, &str)], arguments: &[&str]) -> Output {
         let mut command = self.runner.command(uid, "attest-run", arguments);
         command.envs(variables.iter().copied());
         tokio::task::block_in_place(|| run(&mut command))
     }
 
     /// Runs `hello`: one component, so that it gets one lease in a job.
-    fn hello(&self, uid: u32, token: Option<&str>) -> Output {
+    pub(super) fn hello(&self, uid: u32, token: Option<&str>) -> Output {
         let step = self.runner.path("steps/hello/hello.wasm");
         let variables: Vec<_> = token.map(|token| ("ATTEST_RUN_ID_TOKEN", token)).into_iter().collect();
         self.attest_run(uid, &variables, &[step.to_str().unwrap()])
     }
 
     /// The job of the last grant, as the audit log has it.
-    async fn last_job(&self) -> Value {
+    pub(super) async fn last_job(&self) -> Value {
         let granted = self.scene.broker.audit().await.into_iter().rfind(|(kind, _)| kind == "granted").unwrap();
         granted.1["job"][1].clone()
     }

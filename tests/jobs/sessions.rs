@@ -1,9 +1,9 @@
 //! C03, C04 and C05: a job is who redeemed first, and its session is good for that runner, once for each component.
 
 use super::{Scene, with};
-use crate::support::{Broker, Rig, refusal};
+use crate::support::{Broker, Held, Rig, refusal};
 use attest_evidence::Sha256Digest;
-use attest_evidence::exchange::Request;
+use attest_evidence::exchange::{Request, SecretRequest, SecretUse};
 use attest_evidence::name::JobSessionId;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ async fn a_job_is_redeemed_once_and_by_one() {
     assert_eq!(refusal(thief.redeem(&token).await), "AR-J303");
     let (kind, body) = scene.broker.audit().await.pop().unwrap();
     assert_eq!((kind.as_str(), &body["report"]["code"]), ("refused", &"AR-J303".into()));
-    assert!(scene.broker.log().contains("ALARM"));
+    assert!(scene.broker.log().contains("alarm=\"second-redemption\""));
     // The token stands nowhere: what it said does.
     let database = std::fs::read(scene.broker.state().join("broker.db-wal")).unwrap();
     let signature = token.rsplit_once('.').unwrap().1.as_bytes();
@@ -78,7 +78,7 @@ async fn c05_a_component_has_one_lease_in_a_job() {
     let (_, body) = scene.broker.audit().await.pop().unwrap();
     assert_eq!(body["report"]["facts"][0]["value"], first.lease.as_str());
     assert_eq!(body["asked"]["arguments"][0], "--publish");
-    assert!(scene.broker.log().contains("ALARM: a second lease"));
+    assert!(scene.broker.log().contains("alarm=\"second-lease\""));
     // Another component of the job, and the same in another job.
     ask(&of_session(&scene.rig, &session, b"other component")).await.unwrap();
     let other = scene.rig.redeem(&scene.token(&scene.claims(2))).await.unwrap().session;
@@ -95,15 +95,64 @@ async fn c05_a_component_has_one_lease_in_a_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c03_jobs_that_strangers_decide_about_get_no_session() {
+async fn c03_jobs_that_strangers_decide_about_get_nothing_by_default() {
     let scene = Scene::set("github").await;
-    for (job, event) in [(1, "pull_request"), (2, "pull_request_target"), (3, "workflow_run")] {
+    scene.broker.set_secret("dev", "npm", "npm_secret_of_dev");
+    let secret =
+        || SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why: "for the test".to_owned() };
+    let ask = async |job: u64, event: &str, secrets: Vec<SecretRequest>| {
         let token = scene.token(&with(scene.claims(job), "event_name", json!(event)));
-        assert_eq!(refusal(scene.rig.redeem(&token).await), "AR-J304", "{event}");
+        let session = scene.rig.redeem(&token).await.unwrap().session;
+        let request = Request { secrets, ..of_session(&scene.rig, &session, b"component") };
+        scene.rig.send(scene.rig.exchange(&request).await).await
+    };
+    for (job, event) in [(1, "pull_request"), (2, "pull_request_target"), (3, "workflow_run")] {
+        assert_eq!(refusal(ask(job, event, vec![secret()]).await), "AR-P407", "{event}");
+        // A step that wants nothing may run.
+        ask(job + 10, event, Vec::new()).await.unwrap();
     }
     for (job, event) in [(4, "push"), (5, "release"), (6, "workflow_dispatch"), (7, "schedule")] {
-        scene.rig.redeem(&scene.token(&with(scene.claims(job), "event_name", json!(event)))).await.unwrap();
+        ask(job, event, vec![secret()]).await.unwrap();
     }
+    // A rule that means it says so.
+    scene.broker.apply_policy(
+        "permit (principal, action == Action::\"reveal\", resource == Secret::\"dev/npm\") when { context.measured has job \
+         && context.measured.job.repository_id == \"74\" && context.measured.job.event == \"pull_request\" };",
+    );
+    ask(8, "pull_request", vec![secret()]).await.unwrap();
+    assert_eq!(refusal(ask(9, "pull_request_target", vec![secret()]).await), "AR-P402");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_job_takes_its_leases_and_is_its_runner_s_alone() {
+    let scene = Scene::set("github").await;
+    let thief = Rig::enrolled(&scene.broker, "thief").await;
+    let open = async |job| scene.rig.redeem(&scene.token(&scene.claims(job))).await.unwrap().session;
+    let (session, other) = (open(1).await, open(2).await);
+    let held = Held::ask(&scene.rig, &of_session(&scene.rig, &session, b"component")).await.unwrap();
+    let others = Held::ask(&scene.rig, &of_session(&scene.rig, &other, b"component")).await.unwrap();
+    // Not by another runner, nor by evidence that was made for something else.
+    assert_eq!(refusal(thief.client.end_session(thief.session_end(&session).await).await), "AR-J301");
+    let exchange = scene.rig.exchange(&of_session(&scene.rig, &session, b"second")).await;
+    assert_eq!(refusal(scene.rig.client.end_session(exchange).await), "AR-X101");
+    assert_eq!(refusal(scene.rig.send(scene.rig.session_end(&session).await).await), "AR-X101");
+    // Its holder is told at once.
+    let both = [&held, &others];
+    let (told, ended) = tokio::join!(others.watch(&scene.rig, &both), async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        scene.rig.client.end_session(scene.rig.session_end(&session).await).await
+    });
+    ended.unwrap();
+    let told = told.unwrap();
+    assert_eq!((told.len(), &told[0].lease, told[0].how.as_str()), (1, held.id(), "job-ended"));
+    assert_eq!(held.beat(&scene.rig, 1).await.as_deref(), Some("revoked"));
+    assert_eq!(others.beat(&scene.rig, 1).await, None);
+    let again = of_session(&scene.rig, &session, b"third");
+    assert_eq!(refusal(scene.rig.send(scene.rig.exchange(&again).await).await), "AR-J302");
+    assert_eq!(refusal(scene.rig.client.end_session(scene.rig.session_end(&session).await).await), "AR-J302");
+    let audit = scene.broker.audit().await;
+    let ended: Vec<_> = audit.iter().filter(|(kind, _)| kind == "session-ended").collect();
+    assert!(ended.len() == 1 && ended[0].1["job"] == "74:10001:2:1", "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

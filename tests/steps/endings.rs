@@ -82,6 +82,28 @@ async fn a_suspended_runner_s_step_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_revoked_step_is_gone_within_a_second() {
+    // Heartbeats are ten seconds apart: it is not them that bring it about.
+    let (broker, runner) = ready();
+    for by in [["--runner", "builder"], ["--secret", "dev/release/npm-token"], ["--key", "dev/release"]] {
+        let mut command = runner.hostile_command("seconds = 50", &["loop"]);
+        let client = command.stderr(Stdio::piped()).spawn().unwrap();
+        wait_until(|| runner.workers().len() == 1);
+        std::thread::sleep(Duration::from_millis(300));
+        let began = Instant::now();
+        broker.admin(&["lease", "revoke", by[0], by[1]]).ok();
+        wait_until(|| runner.workers().is_empty());
+        assert!(began.elapsed() < Duration::from_secs(1), "{by:?}: {:?}", began.elapsed());
+        let output = client.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("AR-X405") && stderr.contains("an admin of the broker revoked it"), "{stderr}");
+        assert_eq!(output.status.code(), Some(126));
+    }
+    let revoked = broker.rows("SELECT count(*) FROM leases WHERE state = 'revoked'").await;
+    assert_eq!(revoked, [["3"]]);
+}
+
+#[tokio::test]
 async fn an_agent_that_is_stopped_gives_its_leases_back() {
     let (broker, mut runner) = ready();
     let mut command = runner.hostile_command("seconds = 50", &["loop"]);

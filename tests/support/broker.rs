@@ -1,5 +1,6 @@
 //! A real broker: its own process, its own user, TCP and TLS.
 
+use super::WallClock;
 use super::process::{Output, run};
 use super::programs::programs;
 use attest_evidence::exchange::EnrolmentToken;
@@ -19,6 +20,7 @@ pub(crate) struct Broker {
     child: Option<Child>,
     port: u16,
     options: Vec<String>,
+    clock: Option<WallClock>,
     _directory: tempfile::TempDir,
 }
 
@@ -30,13 +32,23 @@ impl Broker {
 
     /// Makes a broker and starts it with these options.
     pub(crate) fn start_with(options: &[&str]) -> Self {
+        Self::make(options, false)
+    }
+
+    /// The same with a wall clock that can be set: [`Broker::clock`].
+    pub(crate) fn start_with_clock(options: &[&str]) -> Self {
+        Self::make(options, true)
+    }
+
+    fn make(options: &[&str], own_clock: bool) -> Self {
         let directory = super::directory();
         let state = directory.path().join("broker");
         std::fs::create_dir(&state).unwrap();
         std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
         chown(&state, Some(BROKER_UID), Some(BROKER_UID)).unwrap();
         let options = options.iter().map(ToString::to_string).collect();
-        let mut broker = Self { state, child: None, port: 0, options, _directory: directory };
+        let clock = own_clock.then(|| WallClock::in_folder(directory.path()));
+        let mut broker = Self { state, child: None, port: 0, options, clock, _directory: directory };
         broker.admin(&["init"]).ok();
         broker.serve();
         broker
@@ -68,6 +80,13 @@ impl Broker {
         }
     }
 
+    /// Kills it and starts it again, and lets connections to the old one notice.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        self.serve();
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+
     /// Whether the process has ended by itself, or is about to.
     pub(crate) fn has_ended(&mut self) -> bool {
         let child = self.child.as_mut().unwrap();
@@ -76,6 +95,11 @@ impl Broker {
             std::thread::sleep(std::time::Duration::from_millis(5));
             child.try_wait().unwrap().is_some()
         })
+    }
+
+    /// Its wall clock.
+    pub(crate) fn clock(&self) -> &WallClock {
+        self.clock.as_ref().unwrap()
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -107,6 +131,9 @@ impl Broker {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(programs().join("attest-broker"));
         command.args(arguments).arg("--state").arg(&self.state).uid(BROKER_UID).gid(BROKER_UID).env_clear();
+        if let Some(clock) = &self.clock {
+            clock.give(&mut command);
+        }
         command
     }
 

@@ -1,11 +1,11 @@
 //! Somebody between agent and broker who has stolen the broker's TLS key.
 
 use super::Broker;
-use attest_agent::BrokerClient;
+use attest_agent::{BrokerClient, BrokerError};
 use attest_broker::store::Store;
 use attest_broker::{BrokerKeys, RootKey};
 use attest_evidence::UnixSeconds;
-use attest_evidence::exchange::ChallengeRequest;
+use attest_evidence::exchange::{ChallengeRequest, LeasesEnded};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, StatusCode};
@@ -99,7 +99,9 @@ async fn answer(middle: Arc<Middle>, request: Request<Incoming>) -> Result<Respo
             middle.client.challenge(&asked.ak).await.map(|challenge| challenge.to_bytes().into())
         }
         "/v1/exchange" => middle.exchange(body).await,
-        "/v1/lease" => middle.client.lease_message(body.to_vec()).await.map(|()| Bytes::new()),
+        "/v1/lease/end" => middle.client.release(body.to_vec()).await.map(|()| Bytes::new()),
+        "/v1/lease/heartbeats" => json(middle.client.heartbeats(body.to_vec()).await),
+        "/v1/lease/watch" => json(middle.client.watch(body.to_vec()).await),
         other => panic!("{other}"),
     };
     let mut response = Response::new(Full::default());
@@ -110,8 +112,12 @@ async fn answer(middle: Arc<Middle>, request: Request<Incoming>) -> Result<Respo
     Ok(response)
 }
 
+fn json(said: Result<LeasesEnded, BrokerError>) -> Result<Bytes, BrokerError> {
+    said.map(|said| serde_json::to_vec(&said).unwrap().into())
+}
+
 impl Middle {
-    async fn exchange(&self, body: Bytes) -> Result<Bytes, attest_agent::BrokerError> {
+    async fn exchange(&self, body: Bytes) -> Result<Bytes, BrokerError> {
         let deed = *self.deed.lock().unwrap();
         if deed == Deed::Replay {
             return Ok(self.kept.lock().unwrap().clone().unwrap());

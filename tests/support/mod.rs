@@ -1,6 +1,8 @@
 //! What tests stand on.
 
 mod broker;
+mod clock;
+mod held;
 mod interposer;
 mod issuer;
 mod process;
@@ -10,8 +12,11 @@ mod runner;
 mod soft_ak;
 mod swtpm;
 mod tracer;
+mod webhook;
 
 pub(crate) use broker::Broker;
+pub(crate) use clock::WallClock;
+pub(crate) use held::Held;
 pub(crate) use interposer::{Deed, Interposer};
 pub(crate) use issuer::{Issuer, IssuerKey, Mood};
 pub(crate) use process::{Output, run};
@@ -21,6 +26,7 @@ pub(crate) use runner::{Runner, Users};
 pub(crate) use soft_ak::{Forged, SoftAk};
 pub(crate) use swtpm::Swtpm;
 pub(crate) use tracer::Tracer;
+pub(crate) use webhook::Webhook;
 
 use attest_tpm::{Embedded, Transport};
 use std::path::Path;

@@ -5,10 +5,11 @@ use attest_agent::{BrokerClient, BrokerError};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
     ActivationRequest, Challenge, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, EnrolmentToken,
-    GrantBody, Isolation, RawEvidence, Request, SessionOpened, SessionRequest, SignedGrant, StepIdentity,
-    qualifying_data, session_qualifying_data, write_bound, write_exchange, write_session_bound,
+    GrantBody, Isolation, RawEvidence, Request, SessionEnd, SessionOpened, SessionRequest, SignedGrant, StepIdentity,
+    qualifying_data, session_end_qualifying_data, session_qualifying_data, write_bound, write_exchange,
+    write_session_bound, write_session_end_bound,
 };
-use attest_evidence::name::Stage;
+use attest_evidence::name::{JobSessionId, Stage};
 use attest_evidence::tpm::Credential;
 use attest_tpm::{AttestationKey, Endorsed, QuoteOutput, Tpm, Transport};
 use hpke::kem::X25519HkdfSha256;
@@ -123,6 +124,17 @@ impl Rig {
         let request = SessionRequest { isolation: Isolation::Direct, token: token.to_owned() };
         let bound = write_session_bound(&challenge, &request).unwrap();
         let qualifying = session_qualifying_data(&Sha256Digest::of(&bound));
+        let selection = challenge.selection;
+        let quote = self.tpm.run(move |device| device.quote(selection, &qualifying)).await.unwrap();
+        assemble(&bound, &quote)
+    }
+
+    /// The bytes of a good end of a session.
+    pub(crate) async fn session_end(&self, session: &JobSessionId) -> Vec<u8> {
+        let challenge = self.challenge().await;
+        let end = SessionEnd { isolation: Isolation::Direct, session: session.clone() };
+        let bound = write_session_end_bound(&challenge, &end).unwrap();
+        let qualifying = session_end_qualifying_data(&Sha256Digest::of(&bound));
         let selection = challenge.selection;
         let quote = self.tpm.run(move |device| device.quote(selection, &qualifying)).await.unwrap();
         assemble(&bound, &quote)

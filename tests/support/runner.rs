@@ -5,7 +5,7 @@
 
 use super::process::{Output, run};
 use super::programs::programs;
-use super::{Broker, step};
+use super::{Broker, WallClock, step};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -28,6 +28,7 @@ pub(crate) struct Runner {
     directory: tempfile::TempDir,
     programs: PathBuf,
     agent: Option<Child>,
+    clock: WallClock,
     /// The agent's mount namespace: its workers are known by it, also when the agent is gone.
     namespace: PathBuf,
 }
@@ -80,7 +81,8 @@ impl Runner {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             chown(&path, Some(owner), Some(owner)).unwrap();
         }
-        Self { programs: programs.to_owned(), directory, agent: None, namespace: PathBuf::new() }
+        let clock = WallClock::in_folder(root);
+        Self { programs: programs.to_owned(), directory, agent: None, clock, namespace: PathBuf::new() }
     }
 
     /// Where the runner's folders are.
@@ -177,16 +179,27 @@ impl Runner {
 
     /// Starts the agent and waits until it serves.
     pub(crate) fn start_agent(&mut self) {
+        self.start_agent_with(false);
+    }
+
+    /// The same with a wall clock that can be set: [`Runner::clock`].
+    pub(crate) fn start_agent_with_clock(&mut self) {
+        self.start_agent_with(true);
+    }
+
+    /// The agent's wall clock.
+    pub(crate) fn clock(&self) -> &WallClock {
+        &self.clock
+    }
+
+    fn start_agent_with(&mut self, own_clock: bool) {
         let served = self.log().matches("serving").count();
         let log = std::fs::File::options().create(true).append(true).open(self.path("agent.log")).unwrap();
-        let child = self
-            .in_namespace(self.programs.join("attest-run").to_str().unwrap())
-            .arg("agent")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut command = self.in_namespace(self.programs.join("attest-run").to_str().unwrap());
+        if own_clock {
+            self.clock.give(&mut command);
+        }
+        let child = command.arg("agent").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.agent = Some(child);
         let deadline = Instant::now() + Duration::from_secs(20);
         while self.log().matches("serving").count() == served {

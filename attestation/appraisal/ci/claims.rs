@@ -75,6 +75,9 @@ pub struct JobClaims {
     pub ref_protected: bool,
     /// `workflow_ref`, `ci_config_ref_uri`: the file that says what the job does, and at which ref.
     pub workflow_ref: String,
+    /// `job_workflow_ref`: that of the reusable workflow that the job is in; GitHub alone.
+    #[serde(default)]
+    pub job_workflow_ref: String,
     /// `sha`.
     pub commit: String,
     /// `environment`, if the job has one.
@@ -85,6 +88,9 @@ pub struct JobClaims {
     pub actor_id: String,
     /// `repository`, `project_path`: for people. It can be given to others.
     pub repository: String,
+    /// Where people find the job, made of what its issuer says.
+    #[serde(default)]
+    pub run_url: String,
 }
 
 /// Longest claim that is believed: a ref, a path.
@@ -116,50 +122,68 @@ fn id(members: &Members, name: &'static str) -> Result<Option<String>, TokenRefu
 }
 
 impl JobClaims {
-    /// Reads the claims of a token whose signature has been verified.
-    pub(super) fn read(kind: IssuerKind, members: &Members, jti: &str) -> Result<(Self, JobKey), TokenRefused> {
-        let needed = |name| id(members, name)?.ok_or(TokenRefused::Claim { name, reason: "it is missing" });
+    /// Reads the claims of a token whose signature has been verified. What every token of its system has, this must have:
+    /// a claim that is not there is not an empty one.
+    ///
+    /// The third issuer, for people at their own machines, goes here: a kind of its own, whose key is a login.
+    pub(super) fn read(
+        kind: IssuerKind,
+        issuer: &str,
+        members: &Members,
+        jti: &str,
+    ) -> Result<(Self, JobKey), TokenRefused> {
+        let missing = |name| TokenRefused::Claim { name, reason: "it is missing" };
+        let id = |name| id(members, name)?.ok_or(missing(name));
+        let text = |name| scalar(members, name)?.ok_or(missing(name));
         let optional = |name| Ok(scalar(members, name)?.unwrap_or_default());
         match kind {
             IssuerKind::GitHub => {
-                let (repository_id, run_id) = (needed("repository_id")?, needed("run_id")?);
-                let attempt = needed("run_attempt")?;
-                let job = id(members, "check_run_id")?;
+                text("repository_owner")?;
+                text("repository_visibility")?;
+                let (repository_id, run_id, attempt) = (id("repository_id")?, id("run_id")?, id("run_attempt")?);
+                let (repository, job) = (text("repository")?, self::id(members, "check_run_id")?);
                 // Without the job's own id each token is a job of its own: policy may ask for `exact`.
                 let last = job.as_ref().map_or_else(|| format!("token-{jti}"), Clone::clone);
                 let key = JobKey(format!("{repository_id}:{run_id}:{attempt}:{last}"));
+                let place = job.as_ref().map_or_else(|| format!("/attempts/{attempt}"), |job| format!("/job/{job}"));
                 let claims = Self {
-                    owner_id: needed("repository_owner_id")?,
+                    owner_id: id("repository_owner_id")?,
                     exact: job.is_some(),
-                    event: optional("event_name")?,
-                    git_ref: optional("ref")?,
+                    event: text("event_name")?,
+                    git_ref: text("ref")?,
                     ref_protected: optional("ref_protected")? == "true",
-                    workflow_ref: optional("workflow_ref")?,
-                    commit: optional("sha")?,
+                    workflow_ref: text("workflow_ref")?,
+                    job_workflow_ref: optional("job_workflow_ref")?,
+                    commit: text("sha")?,
                     environment: optional("environment")?,
-                    runner_environment: optional("runner_environment")?,
+                    runner_environment: text("runner_environment")?,
                     actor_id: optional("actor_id")?,
-                    repository: optional("repository")?,
+                    run_url: url(&github_server(issuer), &repository, &format!("/actions/runs/{run_id}{place}")),
+                    repository,
                     repository_id,
                     run_id,
                 };
                 Ok((claims, key))
             }
             IssuerKind::GitLab => {
-                let (repository_id, run_id) = (needed("project_id")?, needed("pipeline_id")?);
-                let key = JobKey(format!("{repository_id}:{run_id}:{}", needed("job_id")?));
+                let (repository_id, run_id, job) = (id("project_id")?, id("pipeline_id")?, id("job_id")?);
+                let repository = text("project_path")?;
+                text("ref")?;
+                let key = JobKey(format!("{repository_id}:{run_id}:{job}"));
                 let claims = Self {
-                    owner_id: needed("namespace_id")?,
+                    owner_id: id("namespace_id")?,
                     exact: true,
-                    event: optional("pipeline_source")?,
+                    event: text("pipeline_source")?,
                     git_ref: optional("ref_path")?,
                     ref_protected: optional("ref_protected")? == "true",
                     workflow_ref: optional("ci_config_ref_uri")?,
-                    commit: optional("sha")?,
+                    job_workflow_ref: String::new(),
+                    commit: text("sha")?,
                     environment: optional("environment")?,
                     runner_environment: optional("runner_environment")?,
                     actor_id: optional("user_id")?,
-                    repository: optional("project_path")?,
+                    run_url: url(issuer, &repository, &format!("/-/jobs/{job}")),
+                    repository,
                     repository_id,
                     run_id,
                 };
@@ -167,10 +191,44 @@ impl JobClaims {
             }
         }
     }
+}
 
-    /// Whether strangers decide what such a job runs, or what runs with the repository's rights on their words.
-    pub fn is_of_strangers(&self) -> bool {
-        ["pull_request", "pull_request_target", "workflow_run", "merge_request_event", "external_pull_request_event"]
-            .contains(&self.event.as_str())
+/// Where GitHub's pages are, by who issues its tokens: github.com, `SUB.ghe.com`, or an Enterprise Server.
+fn github_server(issuer: &str) -> String {
+    let host = issuer.trim_start_matches("https://").split('/').next().unwrap_or_default();
+    match host.strip_prefix("token.actions.") {
+        Some("githubusercontent.com") => "https://github.com".to_owned(),
+        Some(host) => format!("https://{host}"),
+        None => format!("https://{host}"),
+    }
+}
+
+/// A URL of a job; empty if the repository's name has characters that stand in no repository's name.
+fn url(server: &str, repository: &str, path: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "-_./".contains(character);
+    if repository.chars().all(plain) && !repository.contains("..") {
+        format!("{}/{repository}{path}", server.trim_end_matches('/'))
+    } else {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_find_the_job_at_its_system_s_own_address() {
+        for (issuer, server) in [
+            ("https://token.actions.githubusercontent.com", "https://github.com"),
+            ("https://token.actions.githubusercontent.com/avocado-corp", "https://github.com"),
+            ("https://token.actions.octo.ghe.com", "https://octo.ghe.com"),
+            ("https://ghes.example:8443/_services/token", "https://ghes.example:8443"),
+        ] {
+            assert_eq!(github_server(issuer), server);
+        }
+        assert_eq!(url("https://gitlab.example/", "g/p", "/-/jobs/1"), "https://gitlab.example/g/p/-/jobs/1");
+        assert_eq!(url("https://gitlab.example", "g/p?x=<y>", "/-/jobs/1"), "");
+        assert_eq!(url("https://gitlab.example", "../p", "/-/jobs/1"), "");
     }
 }

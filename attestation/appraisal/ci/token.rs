@@ -44,6 +44,17 @@ impl Algorithm {
     }
 }
 
+impl std::str::FromStr for Algorithm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is no algorithm of tokens: `RS256`, `PS256` or `ES256` is wanted"))
+    }
+}
+
 /// An issuer on the broker's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {
@@ -197,7 +208,7 @@ impl<'a> UnverifiedToken<'a> {
         if id.is_empty() || id.len() > 256 {
             return Err(TokenRefused::Claim { name: "jti", reason: "it is empty or too long" });
         }
-        let (claims, job) = JobClaims::read(issuer.kind, &self.claims, id)?;
+        let (claims, job) = JobClaims::read(issuer.kind, &issuer.url, &self.claims, id)?;
         Ok(VerifiedToken { issuer: issuer.url.clone(), id: id.to_owned(), expires, job, claims })
     }
 

@@ -3,7 +3,7 @@
 use super::state::{State, admin_entry};
 use super::{Global, print};
 use crate::store::{IssuerRow, RemoveIssuer, SetIssuer};
-use attest_appraisal::ci::IssuerKind;
+use attest_appraisal::ci::{Algorithm, IssuerKind};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
 use clap::Subcommand;
@@ -23,6 +23,9 @@ pub(super) enum Issuer {
         /// What its tokens must say in `aud`: a name of this broker that no other service takes for itself
         #[arg(long, default_value = "attest-run")]
         audience: String,
+        /// An algorithm by which its tokens may be signed, of those that it names itself; may be repeated
+        #[arg(long = "algorithm", value_name = "NAME", default_values = ["RS256", "PS256", "ES256"])]
+        algorithms: Vec<Algorithm>,
         /// The root of its TLS, PEM or DER, where it is not one of the system's
         #[arg(long, value_name = "FILE")]
         authority: Option<PathBuf>,
@@ -46,6 +49,7 @@ struct Listed {
     url: String,
     kind: &'static str,
     audience: String,
+    algorithms: Vec<&'static str>,
     own_authority: bool,
 }
 
@@ -53,7 +57,7 @@ impl Issuer {
     pub(super) async fn run(self, global: &Global) -> Result<(), Report> {
         let store = State::of(global)?.store().await?;
         match self {
-            Self::Add { url, kind, audience, authority } => {
+            Self::Add { url, kind, audience, algorithms, authority } => {
                 let refused = |reason: &str| {
                     Report::new("AR-J203", Fault::Usage, format!("`{url}` can't be an issuer: {reason}"))
                 };
@@ -64,8 +68,9 @@ impl Issuer {
                     return Err(refused("https://HOST[/PATH] is wanted"));
                 }
                 let authority = authority.map(|file| certificate(&file)).transpose()?;
-                let audit = admin_entry("issuer add", &(&url, kind, &audience))?;
-                let issuer = IssuerRow { url: url.clone(), kind, audience, authority };
+                let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
+                let audit = admin_entry("issuer add", &(&url, kind, &audience, &names))?;
+                let issuer = IssuerRow { url: url.clone(), kind, audience, algorithms, authority };
                 let set = SetIssuer { issuer, now: SystemClock.now(), audit };
                 store.commit(set).await.map_err(|error| error.report())?;
                 narrate!("tokens of {url} are believed");
@@ -77,11 +82,15 @@ impl Issuer {
                     url: row.url,
                     kind: row.kind.as_str(),
                     audience: row.audience,
+                    algorithms: row.algorithms.into_iter().map(Algorithm::as_str).collect(),
                     own_authority: row.authority.is_some(),
                 });
                 let listing = Listing { issuers: issuers.collect() };
                 print(global, "attest-run/issuers/v1", &listing, || {
-                    let line = |issuer: &Listed| format!("{}  {}  aud {}\n", issuer.url, issuer.kind, issuer.audience);
+                    let line = |issuer: &Listed| {
+                        let (url, kind, audience) = (&issuer.url, issuer.kind, &issuer.audience);
+                        format!("{url}  {kind}  aud {audience}  {}\n", issuer.algorithms.join(" "))
+                    };
                     listing.issuers.iter().map(line).collect()
                 });
             }

@@ -2,10 +2,9 @@
 
 use super::state::{State, admin_entry};
 use super::{Global, print};
-use crate::audit::{Entry, Kind};
 use crate::store::{LeaseFilter, ListedLease, RevokeLeases};
 use attest_evidence::Sha256Digest;
-use attest_evidence::name::{LeaseId, RunnerName};
+use attest_evidence::name::{KeyName, LeaseId, RunnerName, SecretName, Stage};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
 use clap::{Args, Subcommand};
@@ -25,7 +24,7 @@ pub(super) enum Lease {
         /// A lease's id, or the audit id that a step's log names
         id: String,
     },
-    /// End leases. Their steps are stopped at their next heartbeat
+    /// End leases. Their steps are stopped within a second
     Revoke {
         #[command(flatten)]
         which: Which,
@@ -47,9 +46,23 @@ pub(super) struct Which {
     /// All of this component
     #[arg(long, value_name = "SHA256")]
     component: Option<Sha256Digest>,
+    /// All that hold this secret
+    #[arg(long, value_name = "STAGE/NAME", value_parser = staged::<SecretName>)]
+    secret: Option<String>,
+    /// All that hold this key
+    #[arg(long, value_name = "STAGE/NAME", value_parser = staged::<KeyName>)]
+    key: Option<String>,
     /// All of them
     #[arg(long)]
     all: bool,
+}
+
+/// `STAGE/NAME`, each part a name.
+fn staged<N: std::str::FromStr<Err = attest_evidence::name::BadName>>(text: &str) -> Result<String, String> {
+    let (stage, name) = text.split_once('/').ok_or("STAGE/NAME is wanted")?;
+    stage.parse::<Stage>().map_err(|error| error.to_string())?;
+    name.parse::<N>().map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 #[derive(Serialize)]
@@ -67,8 +80,9 @@ impl Lease {
                 print(global, "attest-run/leases/v1", &listing, || {
                     let line = |lease: &ListedLease| {
                         let job = lease.job.as_deref().unwrap_or("-");
+                        let holds = if lease.holds.is_empty() { "nothing".to_owned() } else { lease.holds.join(", ") };
                         format!(
-                            "{}  {}  {}  {}/{}  job {job}  component {}  until {}\n",
+                            "{}  {}  {}  {}/{}  job {job}  component {}  until {}  holds {holds}\n",
                             lease.id,
                             lease.state,
                             lease.runner,
@@ -97,12 +111,11 @@ impl Lease {
                     runner: which.runner,
                     job: which.job,
                     component: which.component,
+                    secret: which.secret,
+                    key: which.key,
                 };
                 let audit = admin_entry("lease revoke", &filter)?;
-                let entry = |lease: &LeaseId, now| {
-                    Entry::new(now, Kind::LeaseEnded, &json!({ "lease": lease, "how": "revoked" }))
-                };
-                let revoke = RevokeLeases { filter, now: SystemClock.now(), audit, entry };
+                let revoke = RevokeLeases { filter, at: SystemClock.now(), audit };
                 let revoked = store.commit(revoke).await.map_err(|error| error.report())?;
                 if revoked.is_empty() {
                     narrate!("no such lease is held");

@@ -2,11 +2,10 @@
 
 use super::state::{State, admin_entry};
 use super::{Global, print};
-use crate::audit::{Entry, Kind};
 use crate::broker::Settings;
 use crate::store::{AddToken, RunnerRow, SetRunnerState, TokenRow};
 use attest_evidence::exchange::{EnrolmentToken, Isolation, RunnerState};
-use attest_evidence::name::{LeaseId, RunnerName};
+use attest_evidence::name::RunnerName;
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
 use attest_evidence::{SecretBytes, Sha256Digest};
@@ -169,10 +168,7 @@ async fn list(global: &Global, state: &State, wanted: impl Fn(&RunnerRow) -> boo
 
 async fn set_state(global: &Global, state: &State, runner: RunnerName, new: RunnerState) -> Result<(), Report> {
     let audit = admin_entry("runner state", &(&runner, new))?;
-    let revoked = |lease: &LeaseId, now| {
-        Entry::new(now, Kind::LeaseEnded, &serde_json::json!({ "lease": lease, "how": "revoked" }))
-    };
-    let change = SetRunnerState { runner: runner.clone(), state: new, now: SystemClock.now(), audit, revoked };
+    let change = SetRunnerState { runner: runner.clone(), state: new, at: SystemClock.now(), audit };
     let ended = state.store().await?.commit(change).await.map_err(|error| error.report())?;
     narrate!("`{runner}` is {}", new.as_str());
     for lease in &ended {

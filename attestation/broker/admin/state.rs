@@ -72,7 +72,7 @@ impl State {
         let now = SystemClock.now();
         Broker::init(&self.database(), &root, now).await.map_err(|error| error.report())?;
         let store = self.store().await?;
-        super::policy::apply(&store, crate::policy::DEVELOPMENT, "development").await?;
+        super::policy::apply_development(&store).await?;
         Ok(())
     }
 
@@ -122,6 +122,6 @@ fn default_directory() -> Result<PathBuf, Report> {
 
 /// An audit entry about something that an admin does, with the user who does it.
 pub(super) fn admin_entry(what: &str, about: &impl Serialize) -> Result<Entry, Report> {
-    let body = serde_json::json!({ "what": what, "by_uid": rustix::process::getuid().as_raw(), "about": about });
+    let body = serde_json::json!({ "what": what, "by": super::who::admin(), "about": about });
     Entry::new(SystemClock.now(), Kind::Admin, &body).map_err(|error| error.report())
 }

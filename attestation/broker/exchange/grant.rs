@@ -90,6 +90,9 @@ impl Grant {
             .iter()
             .map(|key| GrantedKey { name: key.name.clone(), public_key: key.public_key, formats: key.formats.clone() })
             .collect();
+        let stage = request.step.stage;
+        let secrets_held = request.secrets.iter().map(|secret| ("secret", format!("{stage}/{}", secret.name)));
+        let keys_held = request.keys.iter().map(|key| ("key", format!("{stage}/{}", key.name)));
         let row = LeaseRow {
             id: lease.clone(),
             audit: audit.clone(),
@@ -101,11 +104,15 @@ impl Grant {
             expires,
             heartbeat: settings.heartbeat_seconds,
             sealed_key,
+            handles: secrets_held.chain(keys_held).collect(),
         };
         let body = GrantBody {
             bound,
             broker: broker.keys().id().clone(),
             audit,
+            rules: decision.rules().to_vec(),
+            policy_version: decision.policy_version(),
+            run_url: job.job().map(|job| job.claims.run_url.clone()).unwrap_or_default(),
             lease,
             runner: host.runner().clone(),
             step: request.step.clone(),

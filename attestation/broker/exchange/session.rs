@@ -1,14 +1,14 @@
 //! Redemptions: a CI token becomes a job session, once.
 
-use super::Refused;
+use super::{JobRefused, Refused, VerifiedJob};
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::issuers::IssuerError;
 use crate::server::Refusal;
-use crate::store::{Consumed, OpenSession, Opened, StoreError};
+use crate::store::{Consumed, EndSession, OpenSession, Opened, StoreError};
 use attest_appraisal::ci::{TokenRefused, UnverifiedToken, VerifiedToken};
 use attest_appraisal::{AppraisedHost, Purpose};
-use attest_evidence::exchange::{Exchange, SessionOpened, SessionRequest};
+use attest_evidence::exchange::{Exchange, SessionEnd, SessionOpened, SessionRequest};
 use attest_evidence::name::JobSessionId;
 use attest_evidence::report::{Explain, Fault, Report};
 use serde_json::json;
@@ -26,9 +26,6 @@ pub(crate) enum SessionRefused {
     /// The runner has the session already; which it is, it has to know itself.
     #[error("this runner has redeemed the CI job {job} before")]
     RedeemedHere { job: String },
-    /// Strangers may decide what such a job runs.
-    #[error("jobs of event `{event}` get no session")]
-    OfStrangers { event: String },
 }
 
 impl Explain for SessionRefused {
@@ -43,9 +40,6 @@ impl Explain for SessionRefused {
             Self::RedeemedHere { job } => report("AR-J306", Fault::Identity)
                 .fact("job", job)
                 .hint("the session belongs to the processes that redeemed first: the same user, the same control group"),
-            Self::OfStrangers { event } => report("AR-J304", Fault::Refused)
-                .fact("event", event)
-                .hint("whoever opens a pull request decides what it runs. Use secrets in jobs of `push`, `release` or `workflow_dispatch`"),
         }
     }
 }
@@ -73,27 +67,59 @@ impl Broker {
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
         let host = AppraisedHost::appraise(&exchange, Purpose::Session, request.isolation, &row.runner)?;
         let token = self.verify_token(&request.token).await?;
-        if token.claims().is_of_strangers() {
-            return Err(SessionRefused::OfStrangers { event: token.claims().event.clone() }.into());
-        }
         let now = self.now();
         let id = JobSessionId::random().map_err(|_| StoreError::Database("no randomness".to_owned()))?;
         let expires = now.plus(self.settings.session_seconds);
         let body = json!({
             "session": id, "runner": host.runner(), "issuer": token.issuer(), "job": token.job(), "token": token.id(),
-            "claims": token.claims(), "expires": expires,
+            "claims": token.claims(), "seconds": self.settings.session_seconds,
         });
-        let opened = SessionOpened { session: id.clone(), job: token.job().to_string(), expires };
-        let audit = Entry::new(now, Kind::Session, &body)?;
+        let opened = SessionOpened {
+            session: id.clone(),
+            job: token.job().to_string(),
+            seconds: self.settings.session_seconds,
+            run_url: token.claims().run_url.clone(),
+        };
+        let audit = Entry::new(self.wall(), Kind::Session, &body)?;
         let open = OpenSession { id, runner_id: row.id, token, now, expires, audit };
         match self.store.commit(open).await? {
             Opened::Yes => Ok(opened),
             Opened::RedeemedHere => Err(SessionRefused::RedeemedHere { job: opened.job }.into()),
-            Opened::RedeemedBefore => {
-                tracing::error!(job = %opened.job, runner = %host.runner(), "ALARM: a CI job was redeemed a second time");
-                Err(SessionRefused::RedeemedBefore { job: opened.job }.into())
-            }
+            Opened::RedeemedBefore => Err(SessionRefused::RedeemedBefore { job: opened.job }.into()),
         }
+    }
+
+    /// Ends a job session, and whatever its steps still hold.
+    ///
+    /// # Errors
+    /// The refusal, once that is on the disk.
+    pub(crate) async fn end_session(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let (challenge, consumed) = self.take_challenge(bytes).await?;
+        let refused = match consumed {
+            Consumed::Replayed => Refused::Replayed,
+            Consumed::Fresh => match self.close_session(bytes).await {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            },
+        };
+        Err(self.refuse(&challenge, bytes, &refused).await)
+    }
+
+    async fn close_session(&self, bytes: &[u8]) -> Result<(), Refused> {
+        let exchange = Exchange::parse(bytes)?;
+        let end = SessionEnd::parse(exchange.request)?;
+        let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
+        let host = AppraisedHost::appraise(&exchange, Purpose::SessionEnd, end.isolation, &row.runner)?;
+        let job = VerifiedJob::identify(self, Some(&end.session), &host, row.id).await?;
+        let body = json!({ "session": end.session, "runner": host.runner(), "job": job.job().map(|job| &job.key) });
+        let at = self.wall();
+        let audit = Entry::new(at, Kind::SessionEnded, &body)?;
+        let ended = self.store.commit(EndSession { id: end.session.clone(), at, audit }).await?;
+        let leases = ended.ok_or(JobRefused::Ended(end.session))?;
+        for lease in leases {
+            tracing::info!(%lease, "a lease ended with its job");
+        }
+        Ok(())
     }
 
     /// The token, if an issuer on the list has signed it. Nothing is fetched for any other.
@@ -108,6 +134,6 @@ impl Broker {
         let row = listed.iter().find(|row| row.url == issuer);
         let row = row.ok_or_else(|| TokenRefused::Issuer(issuer.to_owned()))?;
         let known = self.issuers.keys(row, token.key()).await?;
-        Ok(token.verify(&known.issuer, &known.keys, self.now())?)
+        Ok(token.verify(&known.issuer, &known.keys, self.wall())?)
     }
 }

@@ -1,16 +1,16 @@
-//! Asking the policy.
+//! Asking the policy for a step: all that it wants, or nothing.
 
-use super::Policy;
+use super::trial::Explanation;
+use super::{Action, Asked, CiJob, Claimed, Kind, Measured, Policy, Question};
 use crate::exchange::VerifiedJob;
 use attest_appraisal::AppraisedHost;
 use attest_evidence::Sha256Digest;
-use attest_evidence::exchange::{Request, SecretUse};
+use attest_evidence::exchange::{DirectoryMode, Request, SecretUse};
 use attest_evidence::report::{Explain, Fault, Report};
-use cedar_policy::{
-    Authorizer, Context, Decision as CedarDecision, Entities, Entity, EntityUid, Request as CedarRequest,
-    RestrictedExpression,
-};
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
+
+/// Most rules that a denial tells about.
+const MOST_TOLD: usize = 32;
 
 /// Policy's yes to everything that a request asks for.
 ///
@@ -20,22 +20,23 @@ pub struct Decision {
     bound: Sha256Digest,
     policy_version: i64,
     rules: Vec<String>,
+    leases: u32,
 }
 
 /// Policy's no, to the first thing that it does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// A rule forbids it, or none permits it.
-    #[error("policy does not allow to {action} `{resource}` for this step")]
+    #[error("policy does not allow to {} `{}` for this step", question.ask.action.as_str(), question.ask.resource())]
     Policy {
-        /// The Cedar action.
-        action: &'static str,
-        /// `STAGE/NAME`.
-        resource: String,
-        /// The rules that forbid it; none if it is just that no rule permits it.
-        forbidden_by: Vec<String>,
-        /// What the rules were told, by name.
-        told: Vec<(&'static str, String)>,
+        /// What was asked.
+        question: Box<Question>,
+        /// The version of the policy that was asked.
+        policy_version: i64,
+        /// What is denied by default, where rules would have permitted it.
+        by_default: Option<String>,
+        /// Why, as far as it may be told to anybody who administers the broker.
+        explanation: Box<Explanation>,
     },
     /// The rules could not be asked.
     #[error("policy could not be asked about `{resource}`: {reason}")]
@@ -47,47 +48,78 @@ pub enum Denied {
     },
 }
 
-/// What is asked about one handle.
-struct Question<'a> {
-    action: &'static str,
-    kind: &'static str,
-    name: &'a str,
-    why: &'a str,
-    formats: Option<HashSet<String>>,
+/// The questions that a request comes to, one for each thing that it asks for.
+pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Request) -> Vec<Question> {
+    let stage = request.step.stage;
+    let measured = Measured {
+        runner: host.runner().to_string(),
+        tpm_class: host.class().to_string(),
+        isolation: host.isolation().to_string(),
+        boot_state: host.quote().pcrs().digest().to_string(),
+        component: request.component.to_string(),
+        manifest: request.manifest.to_string(),
+        arguments: request.arguments.clone(),
+        job: job.job().map(|job| CiJob::of(&job.issuer, &job.key, &job.claims)),
+    };
+    let question = |action, kind, name: &str, why: &str| Question {
+        ask: Asked { action, kind, stage, name: name.to_owned() },
+        measured: measured.clone(),
+        claimed: Claimed { step: request.step.name.to_string(), why: why.to_owned() },
+        formats: BTreeSet::new(),
+        mode: None,
+    };
+    let secrets = request.secrets.iter().map(|secret| {
+        let action = match secret.usage {
+            SecretUse::Reveal => Action::Reveal,
+            SecretUse::Http => Action::Use,
+        };
+        question(action, Kind::Secret, secret.name.as_str(), &secret.why)
+    });
+    let keys = request.keys.iter().map(|key| Question {
+        formats: key.formats.iter().map(|format| format.as_str().to_owned()).collect(),
+        ..question(Action::Sign, Kind::Key, key.name.as_str(), &key.why)
+    });
+    let directories = request.directories.iter().map(|directory| Question {
+        mode: Some(match directory.mode {
+            DirectoryMode::Read => "read".to_owned(),
+            DirectoryMode::Write => "write".to_owned(),
+        }),
+        ..question(Action::Use, Kind::Directory, directory.name.as_str(), "")
+    });
+    secrets.chain(keys).chain(directories).collect()
 }
 
 impl Decision {
-    /// Asks about every secret and key in `request`. All must be allowed.
+    /// Asks about everything in `request`. All of it must be allowed.
     ///
     /// # Errors
     /// See [`Denied`].
     pub fn ask(policy: &Policy, host: &AppraisedHost, job: &VerifiedJob, request: &Request) -> Result<Self, Denied> {
-        let secrets = request.secrets.iter().map(|secret| Question {
-            action: match secret.usage {
-                SecretUse::Reveal => "reveal",
-                SecretUse::Http => "use",
-            },
-            kind: "Secret",
-            name: secret.name.as_str(),
-            why: &secret.why,
-            formats: None,
-        });
-        let keys = request.keys.iter().map(|key| Question {
-            action: key.usage.as_str(),
-            kind: "Key",
-            name: key.name.as_str(),
-            why: &key.why,
-            formats: Some(key.formats.iter().map(|format| format.as_str().to_owned()).collect()),
-        });
         let mut rules = Vec::new();
-        for question in secrets.chain(keys) {
-            for rule in question.ask(policy, host, job, request)? {
+        let mut leases = None::<u32>;
+        for question in questions(host, job, request) {
+            let broken = |reason| Denied::Broken { resource: question.ask.resource(), reason };
+            let prepared = question.prepare(&policy.groups, None).map_err(broken)?;
+            let verdict = policy.verdict(&question, &prepared).map_err(broken)?;
+            if !verdict.allowed() {
+                let explanation = Box::new(policy.explain(&question).map_err(broken)?);
+                return Err(Denied::Policy {
+                    policy_version: policy.version(),
+                    by_default: verdict.by_default.filter(|_| verdict.forbidden_by.is_empty()),
+                    question: Box::new(question),
+                    explanation,
+                });
+            }
+            let permits = verdict.permitted_by.iter().filter_map(|at| policy.rules.get(*at));
+            let most = permits.map(|rule| rule.leases).max().unwrap_or(1);
+            leases = Some(leases.map_or(most, |fewest| fewest.min(most)));
+            for rule in policy.names_of(&verdict.permitted_by) {
                 if !rules.contains(&rule) {
                     rules.push(rule);
                 }
             }
         }
-        Ok(Self { bound: *host.bound(), policy_version: policy.version(), rules })
+        Ok(Self { bound: *host.bound(), policy_version: policy.version(), rules, leases: leases.unwrap_or(1) })
     }
 
     /// The request that it is about.
@@ -104,126 +136,49 @@ impl Decision {
     pub fn rules(&self) -> &[String] {
         &self.rules
     }
-}
 
-impl Question<'_> {
-    /// The rules that permit it.
-    fn ask(
-        &self,
-        policy: &Policy,
-        host: &AppraisedHost,
-        job: &VerifiedJob,
-        request: &Request,
-    ) -> Result<Vec<String>, Denied> {
-        let stage = request.step.stage;
-        let resource_name = format!("{stage}/{}", self.name);
-        let broken = |reason: String| Denied::Broken { resource: resource_name.clone(), reason };
-        let mut told = vec![
-            ("runner", host.runner().to_string()),
-            ("tpm_class", host.class().to_string()),
-            ("isolation", host.isolation().to_string()),
-            ("boot_state", host.quote().pcrs().digest().to_string()),
-            ("component", request.component.to_string()),
-            ("manifest", request.manifest.to_string()),
-        ];
-
-        let job = job.job().map(|job| {
-            let claims = &job.claims;
-            let texts = [
-                ("issuer", &job.issuer),
-                ("repository_id", &claims.repository_id),
-                ("owner_id", &claims.owner_id),
-                ("run_id", &claims.run_id),
-                ("event", &claims.event),
-                ("git_ref", &claims.git_ref),
-                ("workflow_ref", &claims.workflow_ref),
-                ("commit", &claims.commit),
-                ("environment", &claims.environment),
-                ("runner_environment", &claims.runner_environment),
-                ("actor_id", &claims.actor_id),
-                ("repository", &claims.repository),
-            ];
-            let flags = [("exact", claims.exact), ("ref_protected", claims.ref_protected)];
-            let texts = texts.map(|(name, value)| (name, value.clone()));
-            (texts, flags)
-        });
-
-        let arguments = request.arguments.iter().cloned().map(RestrictedExpression::new_string);
-        let measured = told
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), RestrictedExpression::new_string(value.clone())))
-            .chain([("arguments".to_owned(), RestrictedExpression::new_set(arguments))]);
-        let mut measured: Vec<_> = measured.collect();
-        if let Some((texts, flags)) = job {
-            let named = |name: &str| name.to_owned();
-            let texts_of = texts.clone().map(|(name, value)| (named(name), RestrictedExpression::new_string(value)));
-            let flags_of = flags.map(|(name, value)| (named(name), RestrictedExpression::new_bool(value)));
-            let job = RestrictedExpression::new_record(texts_of.into_iter().chain(flags_of));
-            measured.push((named("job"), job.map_err(|error| broken(error.to_string()))?));
-            told.extend(texts);
-            told.extend(flags.map(|(name, value)| (name, value.to_string())));
-        }
-        let claimed = [("step", request.step.name.to_string()), ("why", self.why.to_owned())]
-            .map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value)));
-        let record = |fields: Vec<(String, RestrictedExpression)>| RestrictedExpression::new_record(fields);
-        let mut context = vec![
-            ("measured".to_owned(), record(measured).map_err(|error| broken(error.to_string()))?),
-            ("claimed".to_owned(), record(claimed.into()).map_err(|error| broken(error.to_string()))?),
-        ];
-        if let Some(formats) = &self.formats {
-            let formats = formats.iter().cloned().map(RestrictedExpression::new_string);
-            context.push(("formats".to_owned(), RestrictedExpression::new_set(formats)));
-        }
-        let context = Context::from_pairs(context).map_err(|error| broken(error.to_string()))?;
-
-        let uid = |kind: &str, id: &str| {
-            let kind = kind.parse().map_err(|error: cedar_policy::ParseErrors| broken(error.to_string()))?;
-            Ok::<_, Denied>(EntityUid::from_type_name_and_id(kind, cedar_policy::EntityId::new(id)))
-        };
-        let principal = uid("Step", &request.component.to_string())?;
-        let runner = uid("Runner", host.runner().as_str())?;
-        let stage = uid("Stage", stage.as_str())?;
-        let resource = uid(self.kind, &resource_name)?;
-        let action = uid("Action", self.action)?;
-        let name = HashMap::from([("name".to_owned(), RestrictedExpression::new_string(self.name.to_owned()))]);
-        let entities = [
-            Entity::new_no_attrs(runner.clone(), HashSet::new()),
-            Entity::new_no_attrs(stage.clone(), HashSet::new()),
-            Entity::new_no_attrs(principal.clone(), HashSet::from([runner])),
-            Entity::new(resource.clone(), name, HashSet::from([stage])).map_err(|error| broken(error.to_string()))?,
-        ];
-        let entities =
-            Entities::from_entities(entities, Some(&policy.schema)).map_err(|error| broken(error.to_string()))?;
-        let request = CedarRequest::new(principal, action, resource, context, Some(&policy.schema))
-            .map_err(|error| broken(error.to_string()))?;
-
-        let response = Authorizer::new().is_authorized(&request, &policy.set, &entities);
-        if let Some(error) = response.diagnostics().errors().next() {
-            return Err(broken(error.to_string()));
-        }
-        let rules: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
-        match response.decision() {
-            CedarDecision::Allow => Ok(rules),
-            CedarDecision::Deny => {
-                Err(Denied::Policy { action: self.action, resource: resource_name, forbidden_by: rules, told })
-            }
-        }
+    /// How many leases the component may have in one job.
+    pub const fn leases(&self) -> u32 {
+        self.leases
     }
 }
 
+/// What the caller is told. What rules want is told to a verified job of the repository that they are for, and to nobody
+/// else: the audit log has it all.
 impl Explain for Denied {
     fn report(&self) -> Report {
         match self {
-            Self::Policy { forbidden_by, told, .. } => {
-                let report = Report::new("AR-P402", Fault::Refused, self.to_string());
-                let report = if forbidden_by.is_empty() {
-                    report.fact("rule", "none permits it")
+            Self::Policy { by_default, explanation, .. } => {
+                let code = if by_default.is_some() { "AR-P407" } else { "AR-P402" };
+                let mut report = Report::new(code, Fault::Refused, self.to_string());
+                let mut hints = vec!["nothing was released".to_owned()];
+                if let Some(reason) = by_default {
+                    report = report.fact("reason", reason);
+                    hints.push("a rule that means to allow it names it in so many words".to_owned());
+                }
+                let told: Vec<_> = explanation.trials.iter().filter(|trial| trial.of_own_repository).collect();
+                if let Some(nearest) = told.first() {
+                    report = report.fact("rule", nearest.place());
+                    for failed in &nearest.failed {
+                        report = report.fact("failed", failed.in_words());
+                    }
+                    if nearest.effect == "forbid" && nearest.applies {
+                        report = report.fact("forbids", "it applies to this step");
+                    }
+                    let passed: Vec<_> = nearest.passed.iter().map(|passed| passed.what.as_str()).collect();
+                    if !passed.is_empty() {
+                        report = report.fact("passed", passed.join(", "));
+                    }
+                    for trial in told.iter().take(MOST_TOLD) {
+                        report = report.detail(&trial.place(), trial.in_words());
+                    }
+                    hints.extend(explanation.proposals(told.iter().copied()));
                 } else {
-                    report.fact("rule", format!("forbidden by {}", forbidden_by.join(", ")))
-                };
-                told.iter()
-                    .fold(report, |report, (name, value)| report.fact(name, value))
-                    .hint("nothing was released. Ask whoever writes the broker's policy for a rule that permits it")
+                    hints.push(
+                        "whoever runs the broker sees why: `attest-broker policy explain` with the audit id".to_owned(),
+                    );
+                }
+                report.hint(hints.join(". "))
             }
             Self::Broken { .. } => Report::new("AR-P405", Fault::Refused, self.to_string()),
         }

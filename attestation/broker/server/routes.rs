@@ -4,8 +4,11 @@
 //! |---|---|---|
 //! | `POST /v1/challenge` | JSON `ChallengeRequest` | challenge, binary |
 //! | `POST /v1/session` | redemption of a CI token, binary | JSON `SessionOpened` |
+//! | `POST /v1/session/end` | end of a job, binary | nothing |
 //! | `POST /v1/exchange` | exchange, binary | signed grant, binary |
-//! | `POST /v1/lease` | sealed lease message, binary | nothing |
+//! | `POST /v1/lease/end` | sealed lease message, binary | nothing |
+//! | `POST /v1/lease/heartbeats` | sealed lease messages, binary | JSON `LeasesEnded` |
+//! | `POST /v1/lease/watch` | sealed wish, binary | JSON `LeasesEnded`, once there is something to tell |
 //! | `POST /v1/enrolment` | JSON `EnrolmentRequest` | JSON `EnrolmentChallenge` |
 //! | `POST /v1/enrolment/activation` | JSON `ActivationRequest` | JSON `EnrolmentOutcome` |
 //! | `GET /v1/health` | | nothing, if the database answers |
@@ -14,7 +17,7 @@
 
 use super::Refusal;
 use crate::broker::Broker;
-use attest_evidence::exchange::{LONGEST_BOUND, LONGEST_EXCHANGE};
+use attest_evidence::exchange::{LONGEST_BOUND, LONGEST_EXCHANGE, LeasesEnded};
 use attest_evidence::report::{Fault, Report};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
@@ -33,6 +36,8 @@ const LONGEST_BODY: usize = LONGEST_BOUND as usize + 16 * 1024;
 const _: () = assert!(LONGEST_BODY <= LONGEST_EXCHANGE);
 /// Longest body of a small request: an enrolment with an EK certificate is under 16 KiB.
 const SMALL_BODY: usize = 64 * 1024;
+/// Longest body of heartbeats: of as many leases as one message may speak of.
+const LONGEST_BEATS: usize = 64 * 1024;
 /// The longest a request may take, its body included: slow bodies hold nothing for longer.
 const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 
@@ -41,13 +46,17 @@ pub(super) fn routes(broker: Arc<Broker>) -> Router {
         .route("/v1/exchange", post(exchange).layer(DefaultBodyLimit::max(LONGEST_BODY)))
         .route("/v1/session", post(session).layer(DefaultBodyLimit::max(LONGEST_BODY)))
         .route("/v1/challenge", post(challenge))
-        .route("/v1/lease", post(lease))
+        .route("/v1/session/end", post(end_session))
+        .route("/v1/lease/end", post(release))
+        .route("/v1/lease/heartbeats", post(heartbeats).layer(DefaultBodyLimit::max(LONGEST_BEATS)))
         .route("/v1/enrolment", post(begin_enrolment))
         .route("/v1/enrolment/activation", post(finish_enrolment))
         .route("/v1/health", get(health))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(SMALL_BODY))
         .layer(from_fn(in_time))
+        // It answers late, and says itself how late.
+        .route("/v1/lease/watch", post(watch).layer(DefaultBodyLimit::max(SMALL_BODY)))
         .with_state(broker)
 }
 
@@ -109,8 +118,20 @@ async fn session(
     broker.redeem(&body).await.map(Json)
 }
 
-async fn lease(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<StatusCode, Refusal> {
-    broker.lease_message(&body).await.map(|()| StatusCode::NO_CONTENT)
+async fn end_session(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<StatusCode, Refusal> {
+    broker.end_session(&body).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn release(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<StatusCode, Refusal> {
+    broker.release(&body).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+async fn heartbeats(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<Json<LeasesEnded>, Refusal> {
+    broker.heartbeats(&body).await.map(Json)
+}
+
+async fn watch(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<Json<LeasesEnded>, Refusal> {
+    broker.watch(&body).await.map(Json)
 }
 
 async fn begin_enrolment(

@@ -15,7 +15,7 @@ const RENEW_SECONDS: u64 = 10 * 24 * 60 * 60;
 
 pub(super) fn acceptor(broker: Arc<Broker>, names: Vec<String>) -> Result<TlsAcceptor, ServeError> {
     let failed = |error: rustls::Error| ServeError::Tls(error.to_string());
-    let now = broker.now();
+    let now = broker.wall();
     let certificate = issue(&broker, &names, now)?;
     let resolver = Renewing { broker, names, held: RwLock::new((now, Arc::new(certificate))) };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Renewing {
 impl ResolvesServerCert for Renewing {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let (issued, held) = self.held.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let now = self.broker.now();
+        let now = self.broker.wall();
         // Also when the clock was set back: a certificate from the future is not valid yet.
         if issued <= now && now < issued.plus(RENEW_SECONDS) {
             return Some(held);

@@ -1,10 +1,11 @@
 //! Issuers of CI tokens, and job sessions.
 
+use super::leases::end_of_session;
 use super::{Store, StoreError, Transaction, record, seconds, unix};
 use crate::audit::Entry;
-use attest_appraisal::ci::{IssuerKind, JobClaims, VerifiedToken};
+use attest_appraisal::ci::{Algorithm, IssuerKind, JobClaims, VerifiedToken};
 use attest_evidence::UnixSeconds;
-use attest_evidence::name::JobSessionId;
+use attest_evidence::name::{JobSessionId, LeaseId};
 use sqlx::{Row as _, SqliteConnection};
 
 /// An issuer on the list.
@@ -16,6 +17,8 @@ pub struct IssuerRow {
     pub kind: IssuerKind,
     /// What its tokens must say in `aud`.
     pub audience: String,
+    /// By which algorithms its tokens may be signed, of those that it names itself.
+    pub algorithms: Vec<Algorithm>,
     /// The root of its TLS, DER, where it is not one of the system's.
     pub authority: Option<Vec<u8>>,
 }
@@ -36,14 +39,15 @@ impl Transaction for SetIssuer {
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO issuers (url, kind, audience, authority, added) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (url) DO UPDATE SET kind = ?2, audience = ?3, authority = ?4, added = ?5",
+            "INSERT INTO issuers (url, kind, audience, authority, added, algorithms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (url) DO UPDATE SET kind = ?2, audience = ?3, authority = ?4, added = ?5, algorithms = ?6",
         )
         .bind(&self.issuer.url)
         .bind(self.issuer.kind.as_str())
         .bind(&self.issuer.audience)
         .bind(&self.issuer.authority)
         .bind(seconds(self.now))
+        .bind(self.issuer.algorithms.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>().join(" "))
         .execute(&mut *connection)
         .await?;
         record(connection, &self.audit).await
@@ -152,13 +156,42 @@ impl Transaction for OpenSession {
     }
 }
 
+/// Ends a job session, and whatever its steps still hold.
+#[derive(Debug)]
+pub struct EndSession {
+    /// Which.
+    pub id: JobSessionId,
+    /// The wall clock.
+    pub at: UnixSeconds,
+    /// What the audit log says of it.
+    pub audit: Entry,
+}
+
+impl Transaction for EndSession {
+    /// The leases that ended with it; `None` if it had ended before.
+    type Output = Option<Vec<LeaseId>>;
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Option<Vec<LeaseId>>, StoreError> {
+        let ended = sqlx::query("UPDATE job_sessions SET ended = ? WHERE id = ? AND ended IS NULL")
+            .bind(seconds(self.at))
+            .bind(self.id.as_str())
+            .execute(&mut *connection)
+            .await?;
+        if ended.rows_affected() == 0 {
+            return Ok(None);
+        }
+        record(connection, &self.audit).await?;
+        end_of_session(connection, &self.id, self.at).await.map(Some)
+    }
+}
+
 impl Store {
     /// The issuers on the list.
     ///
     /// # Errors
     /// Whatever SQLite reports.
     pub async fn issuers(&self) -> Result<Vec<IssuerRow>, StoreError> {
-        let rows = sqlx::query("SELECT url, kind, audience, authority FROM issuers ORDER BY url")
+        let rows = sqlx::query("SELECT url, kind, audience, authority, algorithms FROM issuers ORDER BY url")
             .fetch_all(&self.readers)
             .await?;
         rows.iter()
@@ -168,6 +201,11 @@ impl Store {
                     kind: row.get::<String, _>(1).parse().map_err(|_| StoreError::Row("issuer kind"))?,
                     audience: row.get(2),
                     authority: row.get(3),
+                    algorithms: row
+                        .get::<String, _>(4)
+                        .split(' ')
+                        .map(|name| name.parse().map_err(|_| StoreError::Row("algorithm")))
+                        .collect::<Result<_, _>>()?,
                 })
             })
             .collect()

@@ -1,11 +1,14 @@
-//! Leases.
+//! Leases. Their times are those of the lease clock ([`crate::clock`]), not the wall's.
 
-use super::{Store, StoreError, Transaction, record, seconds, unix};
-use crate::audit::Entry;
+use super::{Store, StoreError, Transaction, record, record_alarm, seconds};
+use crate::alarms::Alarm;
+use crate::audit::{Entry, Kind};
 use attest_evidence::exchange::LeaseSignal;
 use attest_evidence::name::{AuditId, JobSessionId, LeaseId, RunnerName, Stage, StepName};
 use attest_evidence::{Sha256Digest, UnixSeconds};
 use serde::Serialize;
+use serde_json::json;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
 /// A lease.
@@ -31,19 +34,23 @@ pub struct LeaseRow {
     pub heartbeat: u32,
     /// The key that authenticates messages about it, sealed.
     pub sealed_key: Vec<u8>,
+    /// What it holds: `secret` or `key`, and `STAGE/NAME`.
+    pub handles: Vec<(&'static str, String)>,
 }
 
-/// Inserts a lease of the runner in row `runner` within the transaction of its grant.
+/// Inserts a lease of the runner in row `runner` within the transaction of its grant: the `ordinal`th of its component in
+/// its job.
 pub(crate) async fn insert(
     connection: &mut SqliteConnection,
     lease: &LeaseRow,
     runner: i64,
     session: Option<&JobSessionId>,
+    ordinal: u32,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO leases (id, audit, runner_id, runner, stage, step, component, issued, expires, heartbeat,
-                             last_seen, counter, sealed_key, session, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 'active')",
+                             last_seen, counter, sealed_key, session, ordinal, state)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 'active')",
     )
     .bind(lease.id.as_str())
     .bind(lease.audit.as_str())
@@ -58,41 +65,50 @@ pub(crate) async fn insert(
     .bind(seconds(lease.issued))
     .bind(&lease.sealed_key)
     .bind(session.map(JobSessionId::as_str))
-    .execute(connection)
+    .bind(ordinal)
+    .execute(&mut *connection)
     .await?;
+    for (kind, resource) in &lease.handles {
+        sqlx::query("INSERT INTO lease_handles (lease, kind, resource) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(lease.id.as_str())
+            .bind(kind)
+            .bind(resource)
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 
-/// The lease that a component has had in a job, ended or not.
+/// The leases that a component has had in a job, ended or not: the first, and how many.
 pub(crate) async fn of(
     connection: &mut SqliteConnection,
     session: &JobSessionId,
     component: &Sha256Digest,
-) -> Result<Option<LeaseId>, StoreError> {
-    let row = sqlx::query("SELECT id FROM leases WHERE session = ? AND component = ?")
+) -> Result<Option<(LeaseId, u32)>, StoreError> {
+    let rows = sqlx::query("SELECT id FROM leases WHERE session = ? AND component = ? ORDER BY ordinal")
         .bind(session.as_str())
         .bind(component.to_string())
-        .fetch_optional(connection)
+        .fetch_all(connection)
         .await?;
-    row.map(|row| row.get::<String, _>(0).parse().map_err(|_| StoreError::Row("lease id"))).transpose()
+    let Some(first) = rows.first() else { return Ok(None) };
+    let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    Ok(Some((lease_id(first.get(0))?, count)))
 }
 
-/// Applies an authenticated message about a lease.
+fn lease_id(text: String) -> Result<LeaseId, StoreError> {
+    text.parse().map_err(|_| StoreError::Row("lease id"))
+}
+
+/// Takes authenticated heartbeats.
 #[derive(Debug)]
-pub struct UpdateLease {
-    /// Which.
-    pub lease: LeaseId,
-    /// The message's counter.
-    pub counter: u64,
-    /// What it says.
-    pub signal: LeaseSignal,
-    /// The broker's clock.
+pub struct Heartbeats {
+    /// Leases with the counters of their messages.
+    pub beats: Vec<(LeaseId, u64)>,
+    /// The lease clock.
     pub now: UnixSeconds,
-    /// What the audit log says of it, if it ends the lease.
-    pub audit: Option<Entry>,
 }
 
-/// What became of it.
+/// What became of a message about a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseUpdate {
     /// Done.
@@ -103,87 +119,150 @@ pub enum LeaseUpdate {
     Replayed,
 }
 
-impl Transaction for UpdateLease {
-    type Output = LeaseUpdate;
+impl Transaction for Heartbeats {
+    /// In the order of the beats.
+    type Output = Vec<LeaseUpdate>;
 
-    async fn run(self, connection: &mut SqliteConnection) -> Result<LeaseUpdate, StoreError> {
-        let counter = i64::try_from(self.counter).unwrap_or(i64::MAX);
-        let now = seconds(self.now);
-        let ends = self.signal != LeaseSignal::Heartbeat;
-        let state = if ends { self.signal.as_str() } else { "active" };
-        let changed = sqlx::query(
-            "UPDATE leases SET counter = ?1, last_seen = ?2, state = ?3, ended = CASE WHEN ?4 THEN ?2 END
-             WHERE id = ?5 AND state = 'active' AND expires > ?2 AND last_seen + 2 * heartbeat >= ?2 AND counter < ?1
-               AND (SELECT runners.state FROM runners WHERE runners.id = runner_id) = 'approved'",
-        )
-        .bind(counter)
-        .bind(now)
-        .bind(state)
-        .bind(ends)
-        .bind(self.lease.as_str())
-        .execute(&mut *connection)
-        .await?;
-        if changed.rows_affected() == 1 {
-            if let Some(entry) = &self.audit {
-                record(connection, entry).await?;
-            }
-            return Ok(LeaseUpdate::Done);
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Vec<LeaseUpdate>, StoreError> {
+        let mut updates = Vec::with_capacity(self.beats.len());
+        for (lease, counter) in &self.beats {
+            updates.push(update(connection, lease, *counter, LeaseSignal::Heartbeat, self.now).await?);
         }
-        let row = sqlx::query("SELECT state, counter FROM leases WHERE id = ?")
-            .bind(self.lease.as_str())
-            .fetch_optional(&mut *connection)
-            .await?;
-        Ok(match row {
-            Some(row) if row.get::<String, _>(0) == "active" && row.get::<i64, _>(1) >= counter => {
-                LeaseUpdate::Replayed
-            }
-            _ => LeaseUpdate::Ended,
-        })
+        Ok(updates)
     }
 }
 
-/// Makes the entry that records a lease's end.
-pub type EndEntry = fn(&LeaseId, UnixSeconds) -> Result<Entry, StoreError>;
+/// Ends a lease, by its holder's authenticated message.
+#[derive(Debug)]
+pub struct ReleaseLease {
+    /// Which.
+    pub lease: LeaseId,
+    /// The message's counter.
+    pub counter: u64,
+    /// How it ended.
+    pub signal: LeaseSignal,
+    /// The lease clock.
+    pub now: UnixSeconds,
+    /// What the audit log says of it.
+    pub audit: Entry,
+}
+
+impl Transaction for ReleaseLease {
+    type Output = LeaseUpdate;
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<LeaseUpdate, StoreError> {
+        let update = update(connection, &self.lease, self.counter, self.signal, self.now).await?;
+        if update == LeaseUpdate::Done {
+            record(connection, &self.audit).await?;
+        }
+        Ok(update)
+    }
+}
+
+async fn update(
+    connection: &mut SqliteConnection,
+    lease: &LeaseId,
+    counter: u64,
+    signal: LeaseSignal,
+    now: UnixSeconds,
+) -> Result<LeaseUpdate, StoreError> {
+    let counter = i64::try_from(counter).unwrap_or(i64::MAX);
+    let ends = signal != LeaseSignal::Heartbeat;
+    let changed = sqlx::query(
+        "UPDATE leases SET counter = ?1, last_seen = ?2, state = ?3, ended = CASE WHEN ?4 THEN ?2 END
+         WHERE id = ?5 AND state = 'active' AND expires > ?2 AND last_seen + 2 * heartbeat >= ?2 AND counter < ?1
+           AND (SELECT runners.state FROM runners WHERE runners.id = runner_id) = 'approved'",
+    )
+    .bind(counter)
+    .bind(seconds(now))
+    .bind(if ends { signal.as_str() } else { "active" })
+    .bind(ends)
+    .bind(lease.as_str())
+    .execute(&mut *connection)
+    .await?;
+    if changed.rows_affected() == 1 {
+        return Ok(LeaseUpdate::Done);
+    }
+    let row = sqlx::query("SELECT state, counter FROM leases WHERE id = ?")
+        .bind(lease.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+    Ok(match row {
+        Some(row) if row.get::<String, _>(0) == "active" && row.get::<i64, _>(1) >= counter => LeaseUpdate::Replayed,
+        _ => LeaseUpdate::Ended,
+    })
+}
+
+/// Records the end of leases that somebody else has ended than their holders: for the audit log, and for those who watch.
+/// `rows` begin with id and runner.
+async fn record_ends(
+    connection: &mut SqliteConnection,
+    rows: Vec<SqliteRow>,
+    how: &'static str,
+    at: UnixSeconds,
+) -> Result<Vec<LeaseId>, StoreError> {
+    let mut ended = Vec::with_capacity(rows.len());
+    for row in rows {
+        let lease = lease_id(row.get(0))?;
+        record(connection, &Entry::new(at, Kind::LeaseEnded, &json!({ "lease": lease, "how": how }))?).await?;
+        sqlx::query("INSERT INTO leases_taken (lease, runner_id, how, at) VALUES (?, ?, ?, ?)")
+            .bind(lease.as_str())
+            .bind(row.get::<i64, _>(1))
+            .bind(how)
+            .bind(seconds(at))
+            .execute(&mut *connection)
+            .await?;
+        ended.push(lease);
+    }
+    // Whoever watches asks within seconds; a day is for those who were away.
+    sqlx::query("DELETE FROM leases_taken WHERE sequence IN (SELECT sequence FROM leases_taken WHERE at < ? LIMIT 64)")
+        .bind(seconds(at).saturating_sub(24 * 60 * 60))
+        .execute(&mut *connection)
+        .await?;
+    Ok(ended)
+}
 
 /// Ends the active leases of the runner in row `runner`, within the transaction that takes its approval away.
 pub(super) async fn revoke_of_runner(
     connection: &mut SqliteConnection,
     runner: i64,
-    now: UnixSeconds,
-    entry: EndEntry,
+    at: UnixSeconds,
 ) -> Result<Vec<LeaseId>, StoreError> {
     let rows = sqlx::query(
-        "UPDATE leases SET state = 'revoked', ended = ? WHERE runner_id = ? AND state = 'active' RETURNING id",
+        "UPDATE leases SET state = 'revoked', ended = ? WHERE runner_id = ? AND state = 'active' RETURNING id, runner_id",
     )
-    .bind(seconds(now))
+    .bind(seconds(at))
     .bind(runner)
     .fetch_all(&mut *connection)
     .await?;
-    record_ends(connection, rows, now, entry).await
+    record_ends(connection, rows, "revoked", at).await
 }
 
-async fn record_ends(
+/// Ends the active leases of a job session, within the transaction that ends the session.
+pub(super) async fn end_of_session(
     connection: &mut SqliteConnection,
-    rows: Vec<sqlx::sqlite::SqliteRow>,
-    now: UnixSeconds,
-    entry: EndEntry,
+    session: &JobSessionId,
+    at: UnixSeconds,
 ) -> Result<Vec<LeaseId>, StoreError> {
-    let mut ended = Vec::with_capacity(rows.len());
-    for row in rows {
-        let lease: LeaseId = row.get::<String, _>(0).parse().map_err(|_| StoreError::Row("lease id"))?;
-        record(connection, &entry(&lease, now)?).await?;
-        ended.push(lease);
-    }
-    Ok(ended)
+    let rows = sqlx::query(
+        "UPDATE leases SET state = 'revoked', ended = ? WHERE session = ? AND state = 'active' RETURNING id, runner_id",
+    )
+    .bind(seconds(at))
+    .bind(session.as_str())
+    .fetch_all(&mut *connection)
+    .await?;
+    record_ends(connection, rows, "job-ended", at).await
 }
 
-/// Ends leases whose time is up or whose heartbeats stay away.
+/// Ends leases whose time is up or whose heartbeats stay away. The latter is an alarm.
 #[derive(Debug)]
 pub struct EndLostLeases {
-    /// The broker's clock.
+    /// The lease clock.
     pub now: UnixSeconds,
-    /// What the audit log says, made for each lease.
-    pub entry: EndEntry,
+    /// The wall clock.
+    pub at: UnixSeconds,
+    /// Makes the alarm about a lease of a runner.
+    pub silent: fn(&LeaseId, &str, UnixSeconds) -> Result<(Entry, Alarm), StoreError>,
 }
 
 impl Transaction for EndLostLeases {
@@ -193,12 +272,18 @@ impl Transaction for EndLostLeases {
         let now = seconds(self.now);
         let rows = sqlx::query(
             "UPDATE leases SET state = 'lost', ended = ?1
-             WHERE state = 'active' AND (expires <= ?1 OR last_seen + 2 * heartbeat < ?1) RETURNING id",
+             WHERE state = 'active' AND (expires <= ?1 OR last_seen + 2 * heartbeat < ?1)
+             RETURNING id, runner_id, runner, expires > ?1",
         )
         .bind(now)
         .fetch_all(&mut *connection)
         .await?;
-        record_ends(connection, rows, self.now, self.entry).await
+        for row in rows.iter().filter(|row| row.get::<bool, _>(3)) {
+            let (entry, alarm) = (self.silent)(&lease_id(row.get(0))?, &row.get::<String, _>(2), self.at)?;
+            record(connection, &entry).await?;
+            record_alarm(connection, &alarm).await?;
+        }
+        record_ends(connection, rows, "lost", self.at).await
     }
 }
 
@@ -213,6 +298,10 @@ pub struct LeaseFilter {
     pub job: Option<String>,
     /// Of this component.
     pub component: Option<Sha256Digest>,
+    /// That hold this secret, `STAGE/NAME`.
+    pub secret: Option<String>,
+    /// That hold this key, `STAGE/NAME`.
+    pub key: Option<String>,
 }
 
 /// Ends the active leases that a filter names.
@@ -220,35 +309,37 @@ pub struct LeaseFilter {
 pub struct RevokeLeases {
     /// Which.
     pub filter: LeaseFilter,
-    /// The broker's clock.
-    pub now: UnixSeconds,
+    /// The wall clock.
+    pub at: UnixSeconds,
     /// What the audit log says of the act.
     pub audit: Entry,
-    /// What it says of each lease.
-    pub entry: EndEntry,
 }
 
 impl Transaction for RevokeLeases {
     type Output = Vec<LeaseId>;
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<Vec<LeaseId>, StoreError> {
-        let LeaseFilter { lease, runner, job, component } = &self.filter;
+        let LeaseFilter { lease, runner, job, component, secret, key } = &self.filter;
         let rows = sqlx::query(
             "UPDATE leases SET state = 'revoked', ended = ?1
              WHERE state = 'active' AND (?2 IS NULL OR id = ?2) AND (?3 IS NULL OR runner = ?3)
                AND (?4 IS NULL OR session IN (SELECT id FROM job_sessions WHERE job = ?4))
                AND (?5 IS NULL OR component = ?5)
-             RETURNING id",
+               AND (?6 IS NULL OR id IN (SELECT lease FROM lease_handles WHERE kind = 'secret' AND resource = ?6))
+               AND (?7 IS NULL OR id IN (SELECT lease FROM lease_handles WHERE kind = 'key' AND resource = ?7))
+             RETURNING id, runner_id",
         )
-        .bind(seconds(self.now))
+        .bind(seconds(self.at))
         .bind(lease.as_ref().map(LeaseId::as_str))
         .bind(runner.as_ref().map(RunnerName::as_str))
         .bind(job)
         .bind(component.map(|component| component.to_string()))
+        .bind(secret)
+        .bind(key)
         .fetch_all(&mut *connection)
         .await?;
         record(connection, &self.audit).await?;
-        record_ends(connection, rows, self.now, self.entry).await
+        record_ends(connection, rows, "revoked", self.at).await
     }
 }
 
@@ -271,10 +362,40 @@ pub struct ListedLease {
     pub component: String,
     /// Of which CI job, by its issuer's ids.
     pub job: Option<String>,
+    /// What it holds.
+    pub holds: Vec<String>,
     /// From when, in seconds since 1970.
     pub issued: i64,
     /// Until when at the latest.
     pub expires: i64,
+}
+
+/// A lease that was taken from its holder.
+#[derive(Debug, Clone)]
+pub struct TakenLease {
+    /// Greater than those of all before.
+    pub sequence: i64,
+    /// Which.
+    pub lease: LeaseId,
+    /// Whose, by its row.
+    pub runner_id: i64,
+    /// How.
+    pub how: String,
+}
+
+/// What is needed to authenticate messages about a lease.
+#[derive(Debug, Clone)]
+pub struct LeaseKey {
+    /// Which lease.
+    pub lease: LeaseId,
+    /// Whose, by its row.
+    pub runner_id: i64,
+    /// Whose, by name.
+    pub runner: String,
+    /// The key, sealed.
+    pub sealed_key: Vec<u8>,
+    /// `active`, or how it ended.
+    pub state: String,
 }
 
 impl Store {
@@ -284,14 +405,17 @@ impl Store {
     /// Whatever SQLite reports.
     pub async fn leases(&self, active: bool) -> Result<Vec<ListedLease>, StoreError> {
         let rows = sqlx::query(
-            "SELECT leases.id, leases.audit, state, runner, stage, step, component, job, issued, leases.expires
+            "SELECT leases.id, leases.audit, state, runner, stage, step, component, job,
+                    issued + coalesce((SELECT skew FROM lease_clock), 0),
+                    leases.expires + coalesce((SELECT skew FROM lease_clock), 0),
+                    (SELECT group_concat(kind || ' ' || resource, ',') FROM lease_handles WHERE lease = leases.id)
              FROM leases JOIN audit ON audit.id = leases.audit LEFT JOIN job_sessions ON job_sessions.id = session
              WHERE NOT ? OR state = 'active' ORDER BY audit.sequence",
         )
         .bind(active)
         .fetch_all(&self.readers)
         .await?;
-        let listed = |row: &sqlx::sqlite::SqliteRow| ListedLease {
+        let listed = |row: &SqliteRow| ListedLease {
             id: row.get(0),
             audit: row.get(1),
             state: row.get(2),
@@ -302,19 +426,25 @@ impl Store {
             job: row.get(7),
             issued: row.get(8),
             expires: row.get(9),
+            holds: row
+                .get::<Option<String>, _>(10)
+                .map(|all| all.split(',').map(str::to_owned).collect())
+                .unwrap_or_default(),
         };
         Ok(rows.iter().map(listed).collect())
     }
 
-    /// What the audit log says of a lease, known by its id or by that of its grant's entry; in order.
+    /// What the audit log says of a lease, known by its id or by that of its grant's entry; or of the entry with that id
+    /// alone, where no lease came of it. In order.
     ///
     /// # Errors
     /// Whatever SQLite reports.
     pub async fn lease_entries(&self, id: &str) -> Result<Vec<serde_json::Value>, StoreError> {
         let rows = sqlx::query(
             "SELECT audit.id, at, kind, body FROM audit
-             JOIN leases ON leases.id = ?1 OR leases.audit = ?1
-             WHERE audit.id = leases.audit OR json_extract(body, '$.lease') = leases.id ORDER BY sequence",
+             LEFT JOIN leases ON leases.id = ?1 OR leases.audit = ?1
+             WHERE audit.id = ?1 OR audit.id = leases.audit OR json_extract(body, '$.lease') = leases.id
+             ORDER BY sequence",
         )
         .bind(id)
         .fetch_all(&self.readers)
@@ -324,7 +454,7 @@ impl Store {
                 let body: serde_json::Value =
                     serde_json::from_str(&row.get::<String, _>(3)).map_err(|_| StoreError::Row("audit body"))?;
                 let (id, at, kind): (String, i64, String) = (row.get(0), row.get(1), row.get(2));
-                Ok(serde_json::json!({ "audit": id, "at": at, "kind": kind, "body": body }))
+                Ok(json!({ "audit": id, "at": at, "kind": kind, "body": body }))
             })
             .collect()
     }
@@ -344,32 +474,129 @@ impl Store {
         Ok(row.get(0))
     }
 
-    /// A lease, ended or not.
+    /// What is needed to authenticate messages about leases, for those that there are.
     ///
     /// # Errors
     /// Whatever SQLite reports.
-    pub async fn lease(&self, id: &LeaseId) -> Result<Option<LeaseRow>, StoreError> {
-        let row = sqlx::query(
-            "SELECT audit, runner, stage, step, component, issued, expires, heartbeat, sealed_key FROM leases WHERE id = ?",
+    pub async fn lease_keys(&self, leases: &[&LeaseId]) -> Result<Vec<LeaseKey>, StoreError> {
+        let ids = serde_json::to_string(leases).map_err(|_| StoreError::Row("lease ids"))?;
+        let rows = sqlx::query(
+            "SELECT id, runner_id, runner, sealed_key, state FROM leases WHERE id IN (SELECT value FROM json_each(?))",
         )
-        .bind(id.as_str())
-        .fetch_optional(&self.readers)
+        .bind(ids)
+        .fetch_all(&self.readers)
         .await?;
-        row.map(|row| {
-            let text = |column: usize| row.get::<String, _>(column);
-            Ok(LeaseRow {
-                id: id.clone(),
-                audit: text(0).parse().map_err(|_| StoreError::Row("audit id"))?,
-                runner: text(1).parse().map_err(|_| StoreError::Row("runner name"))?,
-                stage: text(2).parse().map_err(|_| StoreError::Row("stage"))?,
-                step: text(3).parse().map_err(|_| StoreError::Row("step name"))?,
-                component: text(4).parse().map_err(|_| StoreError::Row("component digest"))?,
-                issued: unix(row.get(5)),
-                expires: unix(row.get(6)),
-                heartbeat: u32::try_from(row.get::<i64, _>(7)).map_err(|_| StoreError::Row("heartbeat"))?,
-                sealed_key: row.get(8),
+        rows.iter()
+            .map(|row| {
+                Ok(LeaseKey {
+                    lease: lease_id(row.get(0))?,
+                    runner_id: row.get(1),
+                    runner: row.get(2),
+                    sealed_key: row.get(3),
+                    state: row.get(4),
+                })
             })
-        })
-        .transpose()
+            .collect()
+    }
+
+    /// Leases that were taken since.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn leases_taken(&self, since: i64) -> Result<Vec<TakenLease>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT sequence, lease, runner_id, how FROM leases_taken WHERE sequence > ? ORDER BY sequence",
+        )
+        .bind(since)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let (sequence, runner_id, how) = (row.get(0), row.get(2), row.get(3));
+                Ok(TakenLease { sequence, lease: lease_id(row.get(1))?, runner_id, how })
+            })
+            .collect()
+    }
+
+    /// Where the list of taken leases ends.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn last_taken(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT coalesce(max(sequence), 0) FROM leases_taken").fetch_one(&self.readers).await?;
+        Ok(row.get(0))
+    }
+
+    /// How many leases are active.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn active_leases(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT count(*) FROM leases WHERE state = 'active'").fetch_one(&self.readers).await?;
+        Ok(row.get(0))
+    }
+}
+
+/// How the lease clock runs: see [`crate::clock`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseClockRow {
+    /// Which boot of the machine.
+    pub boot: String,
+    /// Seconds to add to those since then.
+    pub added: i64,
+    /// Seconds by which the wall clock has been set forward since.
+    pub skew: i64,
+}
+
+/// Sets the lease clock.
+#[derive(Debug)]
+pub struct SetLeaseClock {
+    /// How it runs from now on.
+    pub clock: LeaseClockRow,
+    /// Seconds by which the times of what is still alive are to be moved.
+    pub moved: i64,
+    /// What there is to say of it.
+    pub alarm: Option<(Entry, Alarm)>,
+}
+
+impl Transaction for SetLeaseClock {
+    type Output = ();
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let LeaseClockRow { boot, added, skew } = &self.clock;
+        sqlx::query(
+            "INSERT INTO lease_clock (only_row, boot, added, skew) VALUES (1, ?1, ?2, ?3)
+             ON CONFLICT (only_row) DO UPDATE SET boot = ?1, added = ?2, skew = ?3",
+        )
+        .bind(boot)
+        .bind(added)
+        .bind(skew)
+        .execute(&mut *connection)
+        .await?;
+        if self.moved != 0 {
+            for statement in [
+                "UPDATE leases SET issued = issued + ?1, expires = expires + ?1, last_seen = last_seen + ?1
+                 WHERE state = 'active'",
+                "UPDATE job_sessions SET opened = opened + ?1, expires = expires + ?1 WHERE ended IS NULL",
+            ] {
+                sqlx::query(statement).bind(self.moved).execute(&mut *connection).await?;
+            }
+        }
+        if let Some((entry, alarm)) = &self.alarm {
+            record(connection, entry).await?;
+            record_alarm(connection, alarm).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// How the lease clock runs, if it has ever run.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn lease_clock(&self) -> Result<Option<LeaseClockRow>, StoreError> {
+        let row = sqlx::query("SELECT boot, added, skew FROM lease_clock").fetch_optional(&self.readers).await?;
+        Ok(row.map(|row| LeaseClockRow { boot: row.get(0), added: row.get(1), skew: row.get(2) }))
     }
 }

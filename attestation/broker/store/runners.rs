@@ -1,6 +1,6 @@
 //! Runners, and how they come in: tokens and enrolments.
 
-use super::leases::{EndEntry, revoke_of_runner};
+use super::leases::revoke_of_runner;
 use super::{Store, StoreError, Transaction, record, seconds, unix};
 use crate::audit::Entry;
 use attest_appraisal::{AttestationKey, EnrolledRunner, TpmClass};
@@ -230,12 +230,10 @@ pub struct SetRunnerState {
     pub runner: RunnerName,
     /// What it shall be.
     pub state: RunnerState,
-    /// The broker's clock.
-    pub now: UnixSeconds,
+    /// The wall clock.
+    pub at: UnixSeconds,
     /// What the audit log says of it.
     pub audit: Entry,
-    /// What it says of each lease that ends by it.
-    pub revoked: EndEntry,
 }
 
 impl Transaction for SetRunnerState {
@@ -253,7 +251,7 @@ impl Transaction for SetRunnerState {
         if self.state == RunnerState::Approved {
             return Ok(Vec::new());
         }
-        revoke_of_runner(connection, runner, self.now, self.revoked).await
+        revoke_of_runner(connection, runner, self.at).await
     }
 }
 

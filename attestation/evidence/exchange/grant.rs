@@ -25,6 +25,12 @@ pub struct GrantBody {
     pub broker: BrokerId,
     /// Where the decision stands in the audit log.
     pub audit: AuditId,
+    /// The rules that permitted it, by their ids, and the version of the policy that has them.
+    pub rules: Vec<String>,
+    /// See [`GrantBody::rules`].
+    pub policy_version: i64,
+    /// Where people find the CI job; empty outside of one.
+    pub run_url: String,
     /// What the step holds from now on.
     pub lease: LeaseId,
     /// Whom it was granted to.

@@ -1,15 +1,28 @@
-//! Heartbeat and release: how a lease lives on and ends.
+//! Messages about a lease: how it lives on and ends, and how its holder hears that it was taken.
 
 use crate::bytes::{Malformed, Problem, Reader, put_sized_u32};
 use crate::name::LeaseId;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// The exporter context by which agent and broker derive the key of a lease from the HPKE context of its grant
 /// (RFC 9180 §5.3). 32 bytes.
 pub const LEASE_EXPORT: &[u8] = b"attest-run/lease/v1";
-const MESSAGE_DOMAIN: &[u8] = b"attest-run/lease-message/v1";
+/// Most leases that one message speaks of: an agent serves fewer steps at once.
+pub const MOST_LEASES: usize = 256;
+/// Most bytes of a message, before its authentication.
+const LONGEST_MESSAGE: u32 = 16 * 1024;
+
+/// What the holder of a lease says with the key of that lease.
+pub trait LeaseWords: Serialize + DeserializeOwned {
+    /// Stands before the bytes that are authenticated: no message is taken for one of another kind.
+    const DOMAIN: &'static [u8];
+
+    /// The lease whose key authenticates it.
+    fn lease(&self) -> &LeaseId;
+}
 
 /// A message about a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +34,14 @@ pub struct LeaseMessage {
     pub counter: u64,
     /// What it says.
     pub signal: LeaseSignal,
+}
+
+impl LeaseWords for LeaseMessage {
+    const DOMAIN: &'static [u8] = b"attest-run/lease-message/v1";
+
+    fn lease(&self) -> &LeaseId {
+        &self.lease
+    }
 }
 
 /// What is said about a lease.
@@ -46,29 +67,87 @@ impl LeaseSignal {
     }
 }
 
-/// A lease message and its authentication: HMAC-SHA-256 with the key of the lease.
+/// The wish to hear at once when leases of this runner are taken. It changes nothing, so that it needs no counter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseWatch {
+    /// A lease that the runner holds: its key authenticates the wish.
+    pub lease: LeaseId,
+    /// All that it holds: those that have ended are named at once.
+    pub held: Vec<LeaseId>,
+}
+
+impl LeaseWords for LeaseWatch {
+    const DOMAIN: &'static [u8] = b"attest-run/lease-watch/v1";
+
+    fn lease(&self) -> &LeaseId {
+        &self.lease
+    }
+}
+
+/// Leases that are held no more, whatever their holder did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeasesEnded {
+    /// Which, each with the reason.
+    pub ended: Vec<EndedLease>,
+}
+
+/// A lease that is held no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndedLease {
+    /// Which.
+    pub lease: LeaseId,
+    /// Why, in a word: `revoked`, `lost`, `job-ended`, `replayed`, `unknown`.
+    pub how: String,
+}
+
+/// A message and its authentication: HMAC-SHA-256 with the key of the lease.
 ///
 /// ```text
 /// sealed := len:u32 ‖ message ‖ mac:32
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealedLeaseMessage<'a> {
+pub struct Sealed<'a, T> {
     bytes: &'a [u8],
     mac: [u8; 32],
-    /// The message, believed by nobody before [`SealedLeaseMessage::authenticates`] said yes.
-    pub claimed: LeaseMessage,
+    /// The message, believed by nobody before [`Sealed::authenticates`] said yes.
+    pub claimed: T,
 }
 
-impl<'a> SealedLeaseMessage<'a> {
+impl<'a, T: LeaseWords> Sealed<'a, T> {
     /// Takes one whole sealed message apart.
     ///
     /// # Errors
     /// Refuses what is not exactly this structure.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new("lease message", bytes);
-        let message = reader.sized_u32("message", 1024)?;
-        let mac = reader.array()?;
+        let sealed = Self::read(&mut reader)?;
         reader.end()?;
+        Ok(sealed)
+    }
+
+    /// Takes several sealed messages apart, one behind the other.
+    ///
+    /// # Errors
+    /// Refuses what is not exactly that, none, and more than [`MOST_LEASES`].
+    pub fn parse_all(bytes: &'a [u8]) -> Result<Vec<Self>, Malformed> {
+        let mut reader = Reader::new("lease messages", bytes);
+        let mut all = Vec::new();
+        while all.is_empty() || reader.offset() < bytes.len() {
+            if all.len() >= MOST_LEASES {
+                let most = MOST_LEASES as u64;
+                return Err(reader.malformed(Problem::TooMany { field: "messages", value: most + 1, most }));
+            }
+            all.push(Self::read(&mut reader)?);
+        }
+        Ok(all)
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let message = reader.sized_u32("message", LONGEST_MESSAGE)?;
+        let mac = reader.array()?;
         let claimed = serde_json::from_slice(message).map_err(|error| Malformed {
             structure: "lease message",
             offset: error.column(),
@@ -79,27 +158,25 @@ impl<'a> SealedLeaseMessage<'a> {
 
     /// Whether whoever sealed it holds the key of the lease.
     pub fn authenticates(&self, key: &[u8]) -> bool {
-        mac(key, self.bytes).verify(&self.mac.into()).is_ok()
+        mac::<T>(key, self.bytes).verify(&self.mac.into()).is_ok()
     }
 }
 
-impl LeaseMessage {
-    /// The message with its authentication.
-    #[expect(clippy::expect_used, reason = "plain structures with text keys always serialize")]
-    pub fn seal(&self, key: &[u8]) -> Vec<u8> {
-        let message = serde_json::to_vec(self).expect("plain structures with text keys always serialize");
-        let tag = mac(key, &message).finalize().into_bytes();
-        let mut out = Vec::with_capacity(message.len() + 36);
-        let _ = put_sized_u32(&mut out, &message);
-        out.extend(tag);
-        out
-    }
+/// A message with its authentication.
+#[expect(clippy::expect_used, reason = "plain structures with text keys always serialize")]
+pub fn seal<T: LeaseWords>(message: &T, key: &[u8]) -> Vec<u8> {
+    let message = serde_json::to_vec(message).expect("plain structures with text keys always serialize");
+    let tag = mac::<T>(key, &message).finalize().into_bytes();
+    let mut out = Vec::with_capacity(message.len() + 36);
+    let _ = put_sized_u32(&mut out, &message);
+    out.extend(tag);
+    out
 }
 
 #[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104 §3)")]
-fn mac(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
+fn mac<T: LeaseWords>(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
-    mac.update(MESSAGE_DOMAIN);
+    mac.update(T::DOMAIN);
     mac.update(message);
     mac
 }
@@ -108,21 +185,41 @@ fn mac(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
 mod tests {
     use super::*;
 
+    fn message() -> LeaseMessage {
+        LeaseMessage { lease: LeaseId::from_bytes([1; 16]), counter: 1, signal: LeaseSignal::Succeeded }
+    }
+
     #[test]
     fn a_message_is_known_by_the_key_of_its_lease_alone() {
-        let message = LeaseMessage { lease: LeaseId::from_bytes([1; 16]), counter: 1, signal: LeaseSignal::Succeeded };
-        let sealed = message.seal(&[5; 32]);
-        let parsed = SealedLeaseMessage::parse(&sealed).unwrap();
-        assert_eq!(parsed.claimed, message);
+        let sealed = seal(&message(), &[5; 32]);
+        let parsed = Sealed::<LeaseMessage>::parse(&sealed).unwrap();
+        assert_eq!(parsed.claimed, message());
         assert!(parsed.authenticates(&[5; 32]));
         assert!(!parsed.authenticates(&[6; 32]));
         for byte in 4..sealed.len() {
             let mut changed = sealed.clone();
             changed[byte] ^= 1;
-            assert!(
-                SealedLeaseMessage::parse(&changed).map_or(true, |parsed| !parsed.authenticates(&[5; 32])),
-                "{byte}"
-            );
+            let parsed = Sealed::<LeaseMessage>::parse(&changed);
+            assert!(parsed.map_or(true, |parsed| !parsed.authenticates(&[5; 32])), "{byte}");
         }
+    }
+
+    #[test]
+    fn a_wish_to_watch_is_no_message_and_several_are_told_apart() {
+        let watch = LeaseWatch { lease: LeaseId::from_bytes([1; 16]), held: Vec::new() };
+        let sealed = seal(&watch, &[5; 32]);
+        assert!(Sealed::<LeaseMessage>::parse(&sealed).is_err());
+        let mut same_words = Sealed::<LeaseWatch>::parse(&sealed).unwrap();
+        assert!(same_words.authenticates(&[5; 32]));
+        same_words.mac = mac::<LeaseMessage>(&[5; 32], same_words.bytes).finalize().into_bytes().into();
+        assert!(!same_words.authenticates(&[5; 32]));
+
+        let one = seal(&message(), &[5; 32]);
+        let all = [one.as_slice(), &one, &one].concat();
+        assert_eq!(Sealed::<LeaseMessage>::parse_all(&all).unwrap().len(), 3);
+        assert!(Sealed::<LeaseMessage>::parse(&all).is_err());
+        assert!(Sealed::<LeaseMessage>::parse_all(&all[..all.len() - 1]).is_err());
+        assert!(Sealed::<LeaseMessage>::parse_all(b"").is_err());
+        assert!(Sealed::<LeaseMessage>::parse_all(&one.repeat(MOST_LEASES + 1)).is_err());
     }
 }

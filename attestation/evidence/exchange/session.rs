@@ -7,7 +7,6 @@ use super::Isolation;
 use crate::bytes::{Malformed, Problem};
 use crate::digest::Sha256Digest;
 use crate::name::JobSessionId;
-use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
@@ -64,8 +63,44 @@ pub struct SessionOpened {
     pub session: JobSessionId,
     /// The CI system's ids for the job.
     pub job: String,
-    /// Until when it is good.
-    pub expires: UnixSeconds,
+    /// Seconds for which it is good. A duration: the two clocks need not agree.
+    pub seconds: u64,
+    /// Where people find the job; empty if that can't be told.
+    pub run_url: String,
+}
+
+/// The end of a job: its session is good no more, and whatever its steps still hold is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionEnd {
+    /// What the agent says of the walls around it.
+    pub isolation: Isolation,
+    /// Which.
+    pub session: JobSessionId,
+}
+
+impl SessionEnd {
+    /// Reads the part of `bound` that follows the challenge.
+    ///
+    /// # Errors
+    /// Refuses what is not exactly one of these.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        serde_json::from_slice(bytes).map_err(|error| Malformed {
+            structure: "end of a session",
+            offset: error.column(),
+            problem: Problem::Text("not the words of a job's end"),
+        })
+    }
+
+    /// The part of `bound` that follows the challenge.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// `SHA-256("attest-run/session-end/v1" ‖ SHA-256(bound))`.
+pub fn session_end_qualifying_data(bound: &Sha256Digest) -> Sha256Digest {
+    Sha256Digest::of_parts([b"attest-run/session-end/v1".as_slice(), bound.as_bytes()])
 }
 
 /// `SHA-256("attest-run/session/v1" ‖ SHA-256(bound))`.

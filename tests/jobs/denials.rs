@@ -1,0 +1,180 @@
+//! What a job is told when policy says no: to its own repository's, the rule, the claim, what it wants and what it got;
+//! to anybody else, a code and an audit id.
+
+use super::{Scene, with};
+use crate::support::Rig;
+use attest_agent::BrokerError;
+use attest_evidence::exchange::{Request, SecretRequest, SecretUse};
+use attest_evidence::name::Stage;
+use attest_evidence::report::Report;
+use serde_json::{Value, json};
+
+const RELEASE: &str = "octo-org/octo-repo/.github/workflows/release.yml@refs/heads/main";
+
+fn policy(repository: &str) -> String {
+    format!(
+        "// Who may publish.\n\n@id(\"publish\")\npermit (principal, action == Action::\"reveal\", resource == Secret::\"prod/npm\")\n\
+         when {{ context.measured has job && context.measured.job.repository_id == \"{repository}\"\n\
+         && context.measured.job.workflow_ref == \"{RELEASE}\" }};\n\
+         @id(\"try\") permit (principal, action == Action::\"reveal\", resource == Secret::\"staging/npm\")\n\
+         when {{ context.measured.isolation == \"direct\" }};"
+    )
+}
+
+async fn ask(scene: &Scene, rig: &Rig, claims: Option<&Value>) -> Result<Report, BrokerError> {
+    let session = match claims {
+        Some(claims) => Some(rig.redeem(&scene.token(claims)).await.unwrap().session),
+        None => None,
+    };
+    let mut request = Request { session, ..rig.request() };
+    request.step.stage = Stage::Prod;
+    let why = "publishes the package".to_owned();
+    request.secrets = vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why }];
+    match rig.send(rig.exchange(&request).await).await {
+        Err(BrokerError::Refused(report, Some(audit))) => Ok(report.fact("audit", audit)),
+        Err(other) => Err(other),
+        Ok(grant) => panic!("{grant:?}"),
+    }
+}
+
+fn fact<'a>(report: &'a Report, name: &str) -> Option<&'a str> {
+    report.facts.iter().find(|fact| fact.name == name).map(|fact| fact.value.as_str())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is() {
+    let scene = Scene::set("github").await;
+    scene.broker.set_secret("prod", "npm", "npm_secret_of_prod");
+    let file = scene.broker.state().parent().unwrap().join("release.cedar");
+    std::fs::write(&file, policy("74")).unwrap();
+    scene.broker.admin(&["policy", "apply", file.to_str().unwrap()]).ok();
+    let ci = "octo-org/octo-repo/.github/workflows/ci.yml@refs/heads/main";
+    let own = with(scene.claims(1), "workflow_ref", json!(ci));
+    let report = ask(&scene, &scene.rig, Some(&own)).await.unwrap();
+    assert_eq!(report.code.to_string(), "AR-P402");
+    assert_eq!(fact(&report, "rule"), Some("publish (line 3)"));
+    assert_eq!(fact(&report, "failed"), Some(&*format!("job.workflow_ref: want `{RELEASE}`, got `{ci}`")));
+    assert_eq!(fact(&report, "passed"), Some("job, job.repository_id"));
+    let hint = report.hint.as_deref().unwrap();
+    assert!(hint.contains(&format!("run it in the workflow that may: `{RELEASE}`")), "{hint}");
+    assert!(hint.contains("its twin `staging/npm` is allowed: `--stage staging`"), "{hint}");
+    assert_eq!(report.details.len(), 1);
+
+    // Another repository's job, and no job at all: nothing that the rule says.
+    let foreign = with(scene.claims(2), "repository_id", json!("75"));
+    for claims in [Some(&foreign), None] {
+        let report = ask(&scene, &scene.rig, claims).await.unwrap();
+        assert_eq!(report.code.to_string(), "AR-P402");
+        let names: Vec<_> = report.facts.iter().map(|fact| fact.name.as_str()).collect();
+        assert_eq!(names, ["audit"], "{report}");
+        let text = serde_json::to_string(&report).unwrap();
+        for secret in ["release.yml", "staging", "publish\"", "repository_id"] {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+        // Whoever runs the broker sees it all, by the id that the job was told.
+        let explained = scene.broker.admin(&["policy", "explain", fact(&report, "audit").unwrap()]).ok().stdout;
+        assert!(
+            explained.contains("reveal secret prod/npm: denied") && explained.contains("publish (line 3)"),
+            "{explained}"
+        );
+        assert!(explained.contains("job.repository_id: want `74`"), "{explained}");
+    }
+    // The fact that a job is of the repository counts, not that it says so: a claim is not enough without the signature.
+    let granted = scene.rig.redeem(&scene.token(&scene.claims(3))).await.unwrap().session;
+    let mut request = Request { session: Some(granted), ..scene.rig.request() };
+    request.step.stage = Stage::Prod;
+    request.secrets =
+        vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why: "x".to_owned() }];
+    let grant = scene.rig.send(scene.rig.exchange(&request).await).await.unwrap();
+    assert_eq!((grant.rules, grant.policy_version), (vec!["publish".to_owned()], 2));
+    // A grant is explained as a refusal is, by audit id and by lease.
+    for id in [grant.audit.as_str(), grant.lease.as_str()] {
+        let explained: Value =
+            serde_json::from_str(&scene.broker.admin(&["policy", "explain", id, "--json"]).ok().stdout).unwrap();
+        assert_eq!((&explained["was"], &explained["questions"][0]["allowed"]), (&"granted".into(), &true.into()));
+        assert_eq!(explained["questions"][0]["trials"][0]["rule"], "publish");
+    }
+    // With the policy that was in force then, and with that of now.
+    std::fs::write(&file, policy("99")).unwrap();
+    scene.broker.admin(&["policy", "apply", file.to_str().unwrap()]).ok();
+    let id = grant.audit.as_str();
+    assert!(scene.broker.admin(&["policy", "explain", id]).ok().stdout.contains("prod/npm: allowed"));
+    assert!(scene.broker.admin(&["policy", "explain", id, "--now"]).ok().stdout.contains("prod/npm: denied"));
+    scene.broker.admin(&["policy", "explain", "aud_none"]).refused(1, "AR-B305");
+    // And what the change would have changed, of all that was ever asked.
+    std::fs::write(&file, policy("74")).unwrap();
+    let diff = scene.broker.admin(&["policy", "diff", file.to_str().unwrap(), "--json"]).ok();
+    let diff: Value = serde_json::from_str(&diff.stdout).unwrap();
+    assert_eq!(diff["questions"], 4, "{diff}");
+    let changes = diff["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 1, "{diff}");
+    assert_eq!(
+        (&changes[0]["before"], &changes[0]["after"], &changes[0]["audit"]),
+        (&false.into(), &true.into(), &id.into())
+    );
+    assert!(
+        scene
+            .broker
+            .admin(&["policy", "diff", file.to_str().unwrap()])
+            .ok()
+            .stdout
+            .contains("deny -> allow  reveal secret prod/npm")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_prod_goes_to_an_unprotected_ref_unless_a_rule_says_so() {
+    let scene = Scene::set("github").await;
+    scene.broker.set_secret("prod", "npm", "npm_secret_of_prod");
+    scene.broker.apply_policy(&policy("74"));
+    let topic = with(scene.claims(1), "ref_protected", json!("false"));
+    let report = ask(&scene, &scene.rig, Some(&topic)).await.unwrap();
+    assert_eq!(report.code.to_string(), "AR-P407");
+    assert!(fact(&report, "reason").unwrap().contains("unprotected ref"), "{report}");
+    // Absent is not protected.
+    let absent = with(scene.claims(2), "ref_protected", Value::Null);
+    assert_eq!(ask(&scene, &scene.rig, Some(&absent)).await.unwrap().code.to_string(), "AR-P407");
+    let named = policy("74").replace(
+        "&& context.measured.job.workflow_ref",
+        "&& !context.measured.job.ref_protected && context.measured.job.workflow_ref",
+    );
+    scene.broker.apply_policy(&named);
+    let claims = with(scene.claims(3), "ref_protected", json!(false));
+    assert!(matches!(ask_granted(&scene, &claims).await, Ok(())));
+}
+
+async fn ask_granted(scene: &Scene, claims: &Value) -> Result<(), BrokerError> {
+    let session = scene.rig.redeem(&scene.token(claims)).await?.session;
+    let mut request = Request { session: Some(session), ..scene.rig.request() };
+    request.step.stage = Stage::Prod;
+    request.secrets =
+        vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why: "x".to_owned() }];
+    scene.rig.send(scene.rig.exchange(&request).await).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_may_give_a_component_more_leases_in_a_job() {
+    let scene = Scene::set("github").await;
+    scene.broker.set_secret("dev", "npm", "npm_secret_of_dev");
+    scene.broker.apply_policy(
+        "@id(\"shards\") @leases(\"3\") permit (principal, action == Action::\"reveal\", resource == Secret::\"dev/npm\")\n\
+         when { context.measured has job && context.measured.job.repository_id == \"74\" };",
+    );
+    let session = scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap().session;
+    let ask = async |secrets: bool| {
+        let mut request = Request { session: Some(session.clone()), ..scene.rig.request() };
+        if secrets {
+            request.secrets =
+                vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why: "x".to_owned() }];
+        }
+        scene.rig.send(scene.rig.exchange(&request).await).await
+    };
+    let (one, two) = tokio::join!(ask(true), ask(true));
+    (one.unwrap(), two.unwrap());
+    ask(true).await.unwrap();
+    let Err(BrokerError::Refused(report, _)) = ask(true).await else { panic!() };
+    assert_eq!(report.code.to_string(), "AR-J305");
+    assert!(report.what.contains("its 3 leases"), "{report}");
+    // What is asked for without that rule has the one lease that everything has, and it is gone.
+    assert_eq!(crate::support::refusal(ask(false).await), "AR-J305");
+}

@@ -1,0 +1,104 @@
+//! Claims as they are in the world: those that Fulcio is tested with, with its verdicts, and GitHub's own example.
+
+use super::{Scene, now, with};
+use crate::support::refusal;
+use serde_json::{Value, json};
+
+/// The claims of a case, with what every token has and the cases leave out.
+fn token_of(scene: &Scene, at: usize, claims: &Value) -> String {
+    let mut claims = claims.clone();
+    for (name, value) in [
+        ("iss", json!(scene.issuer.url)),
+        ("aud", json!("broker")),
+        ("exp", json!(now() + 300)),
+        ("jti", json!(format!("case-{at}"))),
+    ] {
+        claims[name] = value;
+    }
+    scene.token(&claims)
+}
+
+async fn cases(kind: &str, text: &str, least: (usize, usize)) {
+    let scene = Scene::set(kind).await;
+    let cases: Vec<Value> = serde_json::from_str(text).unwrap();
+    let mut counts = (0, 0);
+    for (at, case) in cases.iter().enumerate() {
+        // Of each case another job, so that only what it is about decides.
+        let mut claims = case["claims"].clone();
+        let id = if kind == "github" { "run_id" } else { "job_id" };
+        if !claims[id].is_null() {
+            claims[id] = json!(format!("{}", 5000 + at));
+        }
+        let redeemed = scene.rig.redeem(&token_of(&scene, at, &claims)).await;
+        let name = case["name"].as_str().unwrap();
+        if case["want_err"].as_bool().unwrap() {
+            counts.1 += 1;
+            assert_eq!(refusal(redeemed), "AR-J108", "{name}");
+            // For that claim, and no other.
+            let (_, body) = scene.broker.audit().await.pop().unwrap();
+            let missing = format!("`{}`", case["err_contains"].as_str().unwrap());
+            assert!(body["report"]["what"].as_str().unwrap().contains(&missing), "{name}: {body}");
+        } else {
+            counts.0 += 1;
+            redeemed.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+    assert!(counts.0 >= least.0 && counts.1 >= least.1, "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn github_s_claims_are_judged_as_fulcio_judges_them() {
+    cases("github", include_str!("../testdata/oidc/fulcio-github-claim-cases.json"), (1, 8)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gitlab_s_claims_are_judged_as_fulcio_judges_them() {
+    cases("gitlab", include_str!("../testdata/oidc/fulcio-gitlab-claim-cases.json"), (3, 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn github_s_example_is_read_and_its_job_found() {
+    let scene = Scene::set("github").await;
+    let example: Value = serde_json::from_str(include_str!("../testdata/oidc/github-docs-example.json")).unwrap();
+    let claims = example["payload"].clone();
+    // The example is older than `workflow_ref`, which every token has by now.
+    assert_eq!(
+        refusal(scene.rig.redeem(&token_of(&scene, 1, &with(claims.clone(), "nbf", json!(now())))).await),
+        "AR-J108"
+    );
+    let whole = with(
+        with(claims, "nbf", json!(now())),
+        "workflow_ref",
+        json!("octo-org/octo-repo/.github/workflows/x.yml@refs/heads/main"),
+    );
+    let whole = with(whole, "iat", json!(now()));
+    let opened = scene.rig.redeem(&token_of(&scene, 2, &whole)).await.unwrap();
+    assert!(opened.job.starts_with("74:example-run-id:2:token-"), "{}", opened.job);
+    assert_eq!(
+        opened.run_url,
+        format!("{}/octo-org/octo-repo/actions/runs/example-run-id/attempts/2", scene.issuer.url)
+    );
+    let claims = &scene.broker.rows("SELECT claims FROM job_sessions").await[0][0];
+    let claims: Value = serde_json::from_str(claims).unwrap();
+    // A reusable workflow of another repository is kept apart from the job's own.
+    assert_eq!(claims["job_workflow_ref"], "octo-org/octo-automation/.github/workflows/oidc.yml@refs/heads/main");
+    assert_eq!((&claims["environment"], &claims["exact"]), (&json!("prod"), &json!(false)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_says_which_algorithms_an_issuer_may_use() {
+    let scene = Scene::set("github").await;
+    let es256 = |job| scene.p256.sign(r#"{"alg":"ES256","kid":"p256-1"}"#, &scene.claims(job).to_string());
+    scene.rig.redeem(&es256(1)).await.unwrap();
+    let authority = scene.broker.state().parent().unwrap().join("issuer.pem");
+    let add = ["issuer", "add", &scene.issuer.url, "--kind", "github", "--audience", "broker", "--authority"];
+    let only = [&add[..], &[authority.to_str().unwrap(), "--algorithm", "RS256"]].concat();
+    scene.broker.admin(&only).ok();
+    // Of what the issuer names, and of what its key could.
+    assert_eq!(refusal(scene.rig.redeem(&es256(2)).await), "AR-J103");
+    scene.rig.redeem(&scene.token(&scene.claims(3))).await.unwrap();
+    let listed = scene.broker.admin(&["issuer", "list"]).ok().stdout;
+    assert!(listed.trim_end().ends_with("aud broker  RS256"), "{listed}");
+    let none = [&add[..], &[authority.to_str().unwrap(), "--algorithm", "HS256"]].concat();
+    assert_eq!(scene.broker.admin(&none).status, 2);
+}
