@@ -25,9 +25,9 @@ test: test-packages build steps ## Run all tests. Some need root: they start pro
 WASMTIME := target/wasmtime/bin/wasmtime
 
 .PHONY: bench
-bench: test-packages build steps $(WASMTIME) ## Measure, both columns of each row in one run. Needs root, and no other load
+bench: test-packages build steps $(WASMTIME) ## Measure, both columns of each row in one run (PARTS="leases policy": some). Needs root, and no other load
 	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
-	$(CARGO) bench --workspace --bench bench -- $(abspath $(WASMTIME))
+	$(CARGO) bench --workspace --bench bench -- $(abspath $(WASMTIME)) $(PARTS)
 
 $(WASMTIME):
 	$(CARGO) install wasmtime-cli --version 48.0.8 --locked --root target/wasmtime

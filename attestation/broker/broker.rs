@@ -3,7 +3,7 @@
 use crate::clock::LeaseClock;
 use crate::issuers::Issuers;
 use crate::keys::{BrokerKeys, KeyError, RootKey, StoredKeys};
-use crate::leases::Taken;
+use crate::leases::{Gathering, KnownLeases, Taken};
 use crate::policy::{Policy, PolicyError};
 use crate::refusals::Refusals;
 use crate::store::{Store, StoreError};
@@ -56,6 +56,8 @@ pub struct Broker {
     pub(crate) settings: Settings,
     pub(crate) lease_clock: LeaseClock,
     pub(crate) taken: Taken,
+    pub(crate) known_leases: KnownLeases,
+    pub(crate) gathering: Gathering,
     wall: Arc<dyn Clock>,
     pub(crate) refusals: Refusals,
     pub(crate) issuers: Issuers,
@@ -106,6 +108,8 @@ impl Broker {
             settings,
             lease_clock,
             taken: Taken::default(),
+            known_leases: KnownLeases::default(),
+            gathering: Gathering::default(),
             wall,
             refusals: Refusals::default(),
             issuers: Issuers::default(),
@@ -155,7 +159,9 @@ impl Broker {
             return Ok(policy);
         }
         let row = self.store.policy(version).await?.ok_or(PolicyInForceError::None)?;
-        let policy = Arc::new(Policy::compile(row.version, &row.text, &row.entities)?);
+        // A large one takes half a second, once: others are served meanwhile.
+        let compiled = tokio::task::spawn_blocking(move || Policy::compile(row.version, &row.text, &row.entities));
+        let policy = Arc::new(compiled.await.map_err(|_| PolicyInForceError::None)??);
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&policy));
         Ok(policy)
     }

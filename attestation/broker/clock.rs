@@ -24,12 +24,16 @@ const SET: i64 = 2;
 #[derive(Debug)]
 pub(crate) struct LeaseClock {
     boot: String,
+    /// Milliseconds.
     added: i64,
+    /// Seconds.
     skew: AtomicI64,
 }
 
+/// Milliseconds.
 fn since_boot() -> i64 {
-    clock_gettime(ClockId::Boottime).tv_sec
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
 fn this_boot() -> String {
@@ -45,7 +49,7 @@ impl LeaseClock {
         if let Some(kept) = kept.as_ref().filter(|kept| kept.boot == boot) {
             return Ok(Self { boot, added: kept.added, skew: AtomicI64::new(kept.skew) });
         }
-        let clock = LeaseClockRow { boot: boot.clone(), added: now - since_boot(), skew: 0 };
+        let clock = LeaseClockRow { boot: boot.clone(), added: now.saturating_mul(1000) - since_boot(), skew: 0 };
         let added = clock.added;
         let moved = kept.map_or(0, |kept| kept.skew);
         store.commit(SetLeaseClock { clock, moved, alarm: None }).await?;
@@ -53,7 +57,7 @@ impl LeaseClock {
     }
 
     pub(crate) fn now(&self) -> UnixSeconds {
-        UnixSeconds(u64::try_from(since_boot() + self.added).unwrap_or(0))
+        UnixSeconds(u64::try_from((since_boot() + self.added) / 1000).unwrap_or(0))
     }
 }
 

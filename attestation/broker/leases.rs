@@ -1,22 +1,26 @@
 //! Leases: heartbeats, releases, those who watch, and the end of leases that nobody speaks for any more.
 
+mod gather;
+mod known;
+
+pub(crate) use gather::Gathering;
+use known::KnownLease;
+pub(crate) use known::KnownLeases;
+
 use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::keys::Purpose;
 use crate::refusals::Recorded;
 use crate::server::Refusal;
-use crate::store::{
-    EndLostLeases, Heartbeats, LeaseKey, LeaseUpdate, RecordAlarm, ReleaseLease, StoreError, TakenLease,
-};
+use crate::store::{EndLostLeases, LeaseKey, LeaseUpdate, RecordAlarm, ReleaseLease, StoreError, TakenLease};
+use attest_evidence::Malformed;
 use attest_evidence::exchange::{
     EndedLease, LeaseMessage, LeaseSignal, LeaseWatch, LeaseWords, LeasesEnded, MOST_LEASES, Sealed,
 };
 use attest_evidence::name::LeaseId;
 use attest_evidence::report::{Fault, Report};
-use attest_evidence::{Malformed, UnixSeconds};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -58,6 +62,7 @@ impl Broker {
         }
         let audit = Entry::new(self.wall(), Kind::LeaseEnded, &json!({ "lease": lease, "how": signal }))?;
         let release = ReleaseLease { lease: lease.clone(), counter, signal, now: self.now(), audit };
+        self.known_leases.forget(&lease);
         match self.store.commit(release).await? {
             LeaseUpdate::Done => Ok(()),
             LeaseUpdate::Ended => Err(Refusal::of(&ended(&lease))),
@@ -76,37 +81,41 @@ impl Broker {
     /// One of them is not authentic: then none is taken.
     pub(crate) async fn heartbeats(&self, bytes: &[u8]) -> Result<LeasesEnded, Refusal> {
         let messages = Sealed::<LeaseMessage>::parse_all(bytes).map_err(malformed)?;
-        let known: BTreeMap<_, _> =
-            self.authenticate(&messages).await?.into_iter().map(|key| (key.lease.clone(), key)).collect();
+        let known = self.authenticate(&messages).await?;
         let mut outcome = LeasesEnded::default();
-        let mut beats = Vec::with_capacity(messages.len());
+        let (mut beats, mut every) = (Vec::with_capacity(messages.len()), u32::MAX);
         for message in messages {
             let LeaseMessage { lease, counter, signal } = message.claimed;
-            if signal != LeaseSignal::Heartbeat {
-                return Err(Refusal::of(&Report::new(
-                    "AR-X401",
-                    Fault::Identity,
-                    "heartbeats alone are taken together",
-                )));
+            let spoken = known.iter().find(|known| known.lease == lease);
+            let twice = spoken.is_some_and(|known| beats.iter().any(|(number, _)| *number == known.number));
+            if signal != LeaseSignal::Heartbeat || twice {
+                let what = "heartbeats alone are taken together, one of each lease";
+                return Err(Refusal::of(&Report::new("AR-X401", Fault::Identity, what)));
             }
-            if known.contains_key(&lease) {
-                beats.push((lease, counter));
-            } else {
-                outcome.ended.push(EndedLease { lease, how: "unknown".to_owned() });
+            match spoken {
+                Some(known) => {
+                    beats.push((known.number, counter));
+                    every = every.min(known.every);
+                }
+                None => outcome.ended.push(EndedLease { lease, how: "unknown".to_owned() }),
             }
         }
-        let leases: Vec<LeaseId> = beats.iter().map(|(lease, _)| lease.clone()).collect();
-        let updates = self.store.commit(Heartbeats { beats, now: self.now() }).await?;
-        for (lease, update) in leases.into_iter().zip(updates) {
-            let how = match update {
-                LeaseUpdate::Done => continue,
-                LeaseUpdate::Replayed => "replayed",
-                LeaseUpdate::Ended => match known.get(&lease).map(|key| key.state.as_str()) {
-                    None | Some("active") => "lost",
-                    Some(state) => state,
-                },
+        let refused = self.take_heartbeats(beats, Duration::from_secs(every.into())).await?;
+        if refused.is_empty() {
+            return Ok(outcome);
+        }
+        let of_number = |number: &i64| known.iter().find(|known| known.number == *number).map(|known| &known.lease);
+        let ended: Vec<&LeaseId> = refused.iter().filter_map(|(number, _)| of_number(number)).collect();
+        let rows = self.store.lease_keys(&ended).await?;
+        for row in rows {
+            self.known_leases.forget(&row.lease);
+            let replayed = refused.contains(&(row.number, LeaseUpdate::Replayed));
+            let how = match row.state.as_str() {
+                _ if replayed => "replayed",
+                "active" => "lost",
+                state => state,
             };
-            outcome.ended.push(EndedLease { lease, how: how.to_owned() });
+            outcome.ended.push(EndedLease { lease: row.lease, how: how.to_owned() });
         }
         Ok(outcome)
     }
@@ -122,8 +131,8 @@ impl Broker {
         }
         // Before the database is asked what has been taken, so that nothing falls between the two.
         let mut taken = self.taken.0.subscribe();
-        let key = self.authenticate(std::slice::from_ref(&wish)).await?.into_iter().next();
-        let runner = key.ok_or_else(|| Refusal::of(&ended(&wish.claimed.lease)))?.runner_id;
+        let known = self.authenticate(std::slice::from_ref(&wish)).await?.into_iter().next();
+        let runner = known.ok_or_else(|| Refusal::of(&ended(&wish.claimed.lease)))?.runner_id;
         let held: Vec<&LeaseId> = wish.claimed.held.iter().collect();
         let already = self.store.lease_keys(&held).await?.into_iter();
         let already: Vec<_> = already
@@ -154,24 +163,28 @@ impl Broker {
         }
     }
 
-    /// The keys of the leases that messages are about, once all messages are authentic. Of leases that never were there is
-    /// none.
-    async fn authenticate<T: LeaseWords>(&self, messages: &[Sealed<'_, T>]) -> Result<Vec<LeaseKey>, Refusal> {
-        let leases: Vec<&LeaseId> = messages.iter().map(|message| message.claimed.lease()).collect();
-        let keys = self.store.lease_keys(&leases).await?;
-        for message in messages {
-            let lease = message.claimed.lease();
-            let Some(row) = keys.iter().find(|key| key.lease == *lease) else { continue };
-            let key = self
-                .keys
-                .root()
-                .open(Purpose::LeaseKeys, &row.sealed_key, lease.as_str().as_bytes())
-                .map_err(|error| Refusal::internal(&error.to_string()))?;
-            if !key.expose(|key| message.authenticates(key)) {
-                return Err(self.refuse_forged(lease, &row.runner).await?);
+    /// The leases that messages are about, once all messages are authentic. Leases that never were are left out.
+    async fn authenticate<T: LeaseWords>(&self, messages: &[Sealed<'_, T>]) -> Result<Vec<Arc<KnownLease>>, Refusal> {
+        let leases = || messages.iter().map(|message| message.claimed.lease());
+        let mut known: Vec<_> = leases().filter_map(|lease| self.known_leases.find(lease)).collect();
+        let missing: Vec<_> = leases().filter(|lease| !known.iter().any(|known| known.lease == **lease)).collect();
+        if !missing.is_empty() {
+            for LeaseKey { lease, number, every, runner_id, runner, sealed_key, state: _ } in
+                self.store.lease_keys(&missing).await?
+            {
+                let key = self.keys.root().open(Purpose::LeaseKeys, &sealed_key, lease.as_str().as_bytes());
+                let key = key.map_err(|error| Refusal::internal(&error.to_string()))?;
+                known.push(self.known_leases.keep(KnownLease { lease, number, every, runner_id, runner, key }));
             }
         }
-        Ok(keys)
+        for message in messages {
+            let lease = message.claimed.lease();
+            let Some(spoken) = known.iter().find(|known| known.lease == *lease) else { continue };
+            if !spoken.key.expose(|key| message.authenticates(key)) {
+                return Err(self.refuse_forged(lease, &spoken.runner).await?);
+            }
+        }
+        Ok(known)
     }
 
     async fn refuse_forged(&self, lease: &LeaseId, runner: &str) -> Result<Refusal, StoreError> {
@@ -205,7 +218,7 @@ impl Broker {
                     continue;
                 }
             }
-            match self.store.commit(EndLostLeases { now: self.now(), at: self.wall(), silent }).await {
+            match self.store.commit(EndLostLeases { now: self.now(), at: self.wall() }).await {
                 Ok(lost) => {
                     for lease in lost {
                         tracing::warn!(%lease, "lease lost: its time is up or its heartbeats stayed away");
@@ -242,11 +255,6 @@ impl Broker {
             }
         }
     }
-}
-
-/// The alarm about a lease whose heartbeats stayed away.
-fn silent(lease: &LeaseId, runner: &str, at: UnixSeconds) -> Result<(Entry, Alarm), StoreError> {
-    Alarm::raise(AlarmKind::MissedHeartbeats, runner, at, json!({ "lease": lease, "runner": runner }))
 }
 
 fn malformed(error: Malformed) -> Refusal {

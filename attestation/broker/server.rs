@@ -88,6 +88,7 @@ impl Server {
         let mut chores = tokio::task::JoinSet::new();
         chores.spawn(broker().watch_leases());
         chores.spawn(broker().tell_taken());
+        chores.spawn(broker().gather_heartbeats());
         chores.spawn(broker().send_alarms());
         let connections = Arc::new(Connections::default());
         let (closing, closed) = tokio::sync::watch::channel(());

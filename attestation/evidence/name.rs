@@ -8,6 +8,7 @@
 use data_encoding::{BASE32_NOPAD, Encoding};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::LazyLock;
 
 /// The longest name, in bytes: fits a file name, a line and a database index with room to spare.
 pub const LONGEST_NAME: usize = 64;
@@ -180,10 +181,13 @@ impl std::str::FromStr for Stage {
 }
 
 /// Lower-case base32 without padding, made once.
-fn base32() -> Option<Encoding> {
-    let mut specification = BASE32_NOPAD.specification();
-    specification.symbols.make_ascii_lowercase();
-    specification.encoding().ok()
+fn base32() -> Option<&'static Encoding> {
+    static LOWER_CASE: LazyLock<Option<Encoding>> = LazyLock::new(|| {
+        let mut specification = BASE32_NOPAD.specification();
+        specification.symbols.make_ascii_lowercase();
+        specification.encoding().ok()
+    });
+    LOWER_CASE.as_ref()
 }
 
 macro_rules! identifier {

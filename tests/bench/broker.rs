@@ -17,10 +17,22 @@ const EXCHANGES: usize = 4000;
 const CLIENTS: usize = 32;
 
 /// User and system time of a process, in seconds.
-fn cpu_seconds(pid: u32) -> f64 {
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// A good exchange of a key in software, whose challenge is asked for over the connection of `rig`.
+pub(crate) async fn exchange_by(key: &SoftAk, rig: &Rig) -> Vec<u8> {
+    let challenge = rig.client.challenge(&key.name()).await.unwrap();
+    let bound = write_bound(&challenge, &rig.request()).unwrap();
+    let values = PcrValues::new(challenge.selection.indexes().map(|index| (index, [0; 32])));
+    let qualifying = qualifying_data(&Sha256Digest::of(&bound));
+    let quote = Forged::quote(&qualifying, &challenge.selection.to_tpml(), &values.digest()).bytes();
+    let (signature, pcrs) = (key.sign(&quote), values.to_bytes());
+    let evidence = RawEvidence { quote: &quote, signature: &signature, pcrs: &pcrs, logs: Vec::new() };
+    write_exchange(&bound, &evidence).unwrap()
 }
 
 pub(crate) async fn throughput() {
@@ -31,14 +43,7 @@ pub(crate) async fn throughput() {
     key.insert(&broker, "soft").await;
     let mut exchanges = Vec::with_capacity(EXCHANGES);
     for _ in 0..EXCHANGES {
-        let challenge = rig.client.challenge(&key.name()).await.unwrap();
-        let bound = write_bound(&challenge, &rig.request()).unwrap();
-        let values = PcrValues::new(challenge.selection.indexes().map(|index| (index, [0; 32])));
-        let qualifying = qualifying_data(&Sha256Digest::of(&bound));
-        let quote = Forged::quote(&qualifying, &challenge.selection.to_tpml(), &values.digest()).bytes();
-        let (signature, pcrs) = (key.sign(&quote), values.to_bytes());
-        let evidence = RawEvidence { quote: &quote, signature: &signature, pcrs: &pcrs, logs: Vec::new() };
-        exchanges.push(write_exchange(&bound, &evidence).unwrap());
+        exchanges.push(exchange_by(&key, &rig).await);
     }
     let root: Arc<str> = rig.outcome.tls_root.clone().into();
     let before = cpu_seconds(broker.pid());

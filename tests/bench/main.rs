@@ -1,7 +1,8 @@
 //! `make bench`: what attest-run costs, beside what it stands in for. Both columns of a row are measured in this run,
 //! turn and turn about.
 //!
-//! `bench WASMTIME`: the program `wasmtime`, for the script that a user would write.
+//! `bench WASMTIME [PART…]`: the program `wasmtime`, for the script that a user would write; and of the parts `steps`, `tpm`,
+//! `policy`, `jobs`, `broker`, `leases` and `counts` those that are wanted, where not all are.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,7 +16,10 @@
 mod support;
 
 mod broker;
+mod jobs;
+mod leases;
 mod path;
+mod policy;
 mod tpm;
 
 use std::time::{Duration, Instant};
@@ -26,16 +30,37 @@ const MANY_ROUNDS: usize = 1000;
 
 fn main() {
     // `cargo bench` says `--bench` last.
-    let Some(wasmtime) = std::env::args().nth(1).filter(|argument| !argument.starts_with("--")) else {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let Some((wasmtime, parts)) = arguments.split_first() else {
         panic!("`make bench` says where `wasmtime` is");
     };
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     println!("{}\n", machine());
-    path::steps(&wasmtime);
-    tpm::commands();
-    runtime.block_on(broker::throughput());
-    path::counts();
-    runtime.block_on(path::memory());
+    if wanted("steps") {
+        path::steps(wasmtime);
+    }
+    if wanted("tpm") {
+        tpm::commands();
+    }
+    if wanted("policy") {
+        policy::decision();
+    }
+    if wanted("jobs") {
+        jobs::token();
+        runtime.block_on(jobs::redeem());
+    }
+    if wanted("broker") {
+        runtime.block_on(broker::throughput());
+    }
+    if wanted("leases") {
+        runtime.block_on(leases::revocation());
+        runtime.block_on(leases::many());
+    }
+    if wanted("counts") {
+        path::counts();
+        runtime.block_on(path::memory());
+    }
 }
 
 /// Which machine this is.
@@ -45,6 +70,13 @@ fn machine() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!("{cores} cores of {}, Linux {}", model.unwrap_or("an unknown processor"), kernel.trim())
+}
+
+/// The same for what takes microseconds: each is timed by the hundred.
+fn in_turn_by_the_hundred(rounds: usize, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> (Duration, Duration) {
+    let hundred = |work: &mut dyn FnMut()| (0..100).for_each(|_| work());
+    let (ours, theirs) = in_turn(rounds, || hundred(&mut ours), || hundred(&mut theirs));
+    (ours / 100, theirs / 100)
 }
 
 /// Median of how long each of two took, in turn.

@@ -83,7 +83,7 @@ fn nobody_makes_a_grant_out_of_nothing() {
         (
             "E0451",
             "pub fn forge(bound: attest_evidence::Sha256Digest) -> attest_broker::policy::Decision {
-             attest_broker::policy::Decision { bound, policy_version: 1, rules: Vec::new() } }",
+             attest_broker::policy::Decision { bound, policy_version: 1, rules: Vec::new(), leases: 1 } }",
         ),
         (
             "E0451",

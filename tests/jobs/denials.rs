@@ -170,7 +170,8 @@ async fn a_rule_may_give_a_component_more_leases_in_a_job() {
         scene.rig.send(scene.rig.exchange(&request).await).await
     };
     let (one, two) = tokio::join!(ask(true), ask(true));
-    (one.unwrap(), two.unwrap());
+    one.unwrap();
+    two.unwrap();
     ask(true).await.unwrap();
     let Err(BrokerError::Refused(report, _)) = ask(true).await else { panic!() };
     assert_eq!(report.code.to_string(), "AR-J305");

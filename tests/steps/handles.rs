@@ -62,38 +62,6 @@ async fn p01_what_is_granted_in_one_stage_is_not_in_another() {
     run("dev").refused(126, "AR-P403");
 }
 
-#[tokio::test]
-async fn p02_a_policy_that_asks_for_no_proof_is_not_applied() {
-    let (broker, _runner) = ready();
-    let file = broker.state().parent().unwrap().join("unsafe.cedar");
-    let apply = |text: &str| {
-        std::fs::write(&file, text).unwrap();
-        broker.admin(&["policy", "apply", file.to_str().unwrap()])
-    };
-    apply("permit (principal, action, resource in Stage::\"prod\");").refused(1, "AR-P107");
-    apply("permit (principal, action, resource) when { context.measured.isolation == \"agent\" };")
-        .refused(1, "AR-P108");
-    apply("permit (principal").refused(1, "AR-P102");
-    apply("permit (principal, action, resource in Stage::\"prod\") when { context.measured.x == 1 };")
-        .refused(1, "AR-P103");
-    assert_eq!(broker.rows("SELECT count(*) FROM policies").await[0][0], "1");
-    // The control.
-    apply("permit (principal, action, resource in Stage::\"prod\") when { context.measured.isolation == \"agent\" };")
-        .ok();
-    assert_eq!(broker.rows("SELECT count(*) FROM policies").await[0][0], "2");
-    // One that got into the database by another door grants nothing.
-    let text = "permit (principal, action, resource in Stage::\"dev\");";
-    broker.execute(sqlx::query("INSERT INTO policies (version, text, applied) VALUES (3, ?, 0)").bind(text)).await;
-    let rig = crate::support::Rig::enrolled(&broker, "rig").await;
-    let mut request = rig.request();
-    request.secrets = vec![attest_evidence::exchange::SecretRequest {
-        name: "release/npm-token".parse().unwrap(),
-        usage: attest_evidence::exchange::SecretUse::Reveal,
-        why: "for the test".to_owned(),
-    }];
-    assert_eq!(crate::support::refusal(rig.send(rig.exchange(&request).await).await), "AR-P404");
-}
-
 #[test]
 fn g01_a_component_that_imports_more_than_it_declares_does_not_start() {
     let (_broker, runner) = ready();

@@ -21,8 +21,12 @@ pub(crate) struct Held {
 impl Held {
     /// Asks for what `request` says, and takes up what is granted.
     pub(crate) async fn ask(rig: &Rig, request: &Request) -> Result<Self, BrokerError> {
-        let grant = rig.send(rig.exchange(request).await).await?;
-        Ok(Self { key: key_of(rig, &grant), grant })
+        Ok(Self::of(rig, rig.send(rig.exchange(request).await).await?))
+    }
+
+    /// Takes up a grant whose request had the key of `rig`.
+    pub(crate) fn of(rig: &Rig, grant: GrantBody) -> Self {
+        Self { key: key_of(rig, &grant), grant }
     }
 
     pub(crate) fn id(&self) -> &LeaseId {

@@ -1,7 +1,7 @@
 //! Leases. Their times are those of the lease clock ([`crate::clock`]), not the wall's.
 
 use super::{Store, StoreError, Transaction, record, record_alarm, seconds};
-use crate::alarms::Alarm;
+use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use attest_evidence::exchange::LeaseSignal;
 use attest_evidence::name::{AuditId, JobSessionId, LeaseId, RunnerName, Stage, StepName};
@@ -47,10 +47,11 @@ pub(crate) async fn insert(
     session: Option<&JobSessionId>,
     ordinal: u32,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO leases (id, audit, runner_id, runner, stage, step, component, issued, expires, heartbeat,
-                             last_seen, counter, sealed_key, session, ordinal, state)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, 'active')",
+    let row = sqlx::query(
+        "INSERT INTO leases (number, id, audit, runner_id, runner, stage, step, component, issued, expires, heartbeat,
+                             sealed_key, session, ordinal, state)
+         VALUES ((SELECT coalesce(max(number), 0) + 1 FROM leases), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'active')
+         RETURNING number",
     )
     .bind(lease.id.as_str())
     .bind(lease.audit.as_str())
@@ -62,12 +63,18 @@ pub(crate) async fn insert(
     .bind(seconds(lease.issued))
     .bind(seconds(lease.expires))
     .bind(i64::from(lease.heartbeat))
-    .bind(seconds(lease.issued))
     .bind(&lease.sealed_key)
     .bind(session.map(JobSessionId::as_str))
     .bind(ordinal)
-    .execute(&mut *connection)
+    .fetch_one(&mut *connection)
     .await?;
+    sqlx::query("INSERT INTO heartbeats (number, every, expires, last_seen, counter) VALUES (?, ?, ?, ?, 0)")
+        .bind(row.get::<i64, _>(0))
+        .bind(i64::from(lease.heartbeat))
+        .bind(seconds(lease.expires))
+        .bind(seconds(lease.issued))
+        .execute(&mut *connection)
+        .await?;
     for (kind, resource) in &lease.handles {
         sqlx::query("INSERT INTO lease_handles (lease, kind, resource) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
             .bind(lease.id.as_str())
@@ -99,11 +106,11 @@ fn lease_id(text: String) -> Result<LeaseId, StoreError> {
     text.parse().map_err(|_| StoreError::Row("lease id"))
 }
 
-/// Takes authenticated heartbeats.
+/// Takes authenticated heartbeats, of any number of agents.
 #[derive(Debug)]
 pub struct Heartbeats {
-    /// Leases with the counters of their messages.
-    pub beats: Vec<(LeaseId, u64)>,
+    /// Numbers of leases with the counters of their messages, each lease once.
+    pub beats: Vec<(i64, u64)>,
     /// The lease clock.
     pub now: UnixSeconds,
 }
@@ -120,16 +127,42 @@ pub enum LeaseUpdate {
 }
 
 impl Transaction for Heartbeats {
-    /// In the order of the beats.
-    type Output = Vec<LeaseUpdate>;
+    /// Those that were not taken, with the reason.
+    type Output = Vec<(i64, LeaseUpdate)>;
 
-    async fn run(self, connection: &mut SqliteConnection) -> Result<Vec<LeaseUpdate>, StoreError> {
-        let mut updates = Vec::with_capacity(self.beats.len());
-        for (lease, counter) in &self.beats {
-            updates.push(update(connection, lease, *counter, LeaseSignal::Heartbeat, self.now).await?);
-        }
-        Ok(updates)
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Vec<(i64, LeaseUpdate)>, StoreError> {
+        let beats: Vec<_> = self.beats.iter().map(|(number, counter)| (number, signed(*counter))).collect();
+        let beats = serde_json::to_string(&beats).map_err(|_| StoreError::Row("heartbeats"))?;
+        // Two statements for all of them: what a heartbeat costs is mostly the way to the database and back.
+        let refused = sqlx::query(
+            "SELECT beat.number, coalesce(heartbeats.counter >= beat.counter, FALSE)
+             FROM (SELECT value ->> 0 AS number, value ->> 1 AS counter FROM json_each(?1)) AS beat
+             LEFT JOIN heartbeats ON heartbeats.number = beat.number
+             WHERE heartbeats.number IS NULL OR expires <= ?2 OR last_seen + 2 * every < ?2
+                OR heartbeats.counter >= beat.counter",
+        )
+        .bind(&beats)
+        .bind(seconds(self.now))
+        .fetch_all(&mut *connection)
+        .await?;
+        sqlx::query(
+            "UPDATE heartbeats SET counter = beat.counter, last_seen = ?2
+             FROM (SELECT value ->> 0 AS number, value ->> 1 AS counter FROM json_each(?1)) AS beat
+             WHERE heartbeats.number = beat.number AND expires > ?2 AND last_seen + 2 * every >= ?2
+               AND heartbeats.counter < beat.counter",
+        )
+        .bind(&beats)
+        .bind(seconds(self.now))
+        .execute(&mut *connection)
+        .await?;
+        let reason = |replayed: bool| if replayed { LeaseUpdate::Replayed } else { LeaseUpdate::Ended };
+        Ok(refused.iter().map(|row| (row.get(0), reason(row.get(1)))).collect())
     }
+}
+
+/// SQLite's integers are signed. No lease lives for so many messages.
+fn signed(counter: u64) -> i64 {
+    i64::try_from(counter).unwrap_or(i64::MAX)
 }
 
 /// Ends a lease, by its holder's authenticated message.
@@ -151,7 +184,7 @@ impl Transaction for ReleaseLease {
     type Output = LeaseUpdate;
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<LeaseUpdate, StoreError> {
-        let update = update(connection, &self.lease, self.counter, self.signal, self.now).await?;
+        let update = release(connection, &self.lease, self.counter, self.signal, self.now).await?;
         if update == LeaseUpdate::Done {
             record(connection, &self.audit).await?;
         }
@@ -159,42 +192,43 @@ impl Transaction for ReleaseLease {
     }
 }
 
-async fn update(
+async fn release(
     connection: &mut SqliteConnection,
     lease: &LeaseId,
     counter: u64,
     signal: LeaseSignal,
     now: UnixSeconds,
 ) -> Result<LeaseUpdate, StoreError> {
-    let counter = i64::try_from(counter).unwrap_or(i64::MAX);
-    let ends = signal != LeaseSignal::Heartbeat;
-    let changed = sqlx::query(
-        "UPDATE leases SET counter = ?1, last_seen = ?2, state = ?3, ended = CASE WHEN ?4 THEN ?2 END
-         WHERE id = ?5 AND state = 'active' AND expires > ?2 AND last_seen + 2 * heartbeat >= ?2 AND counter < ?1
-           AND (SELECT runners.state FROM runners WHERE runners.id = runner_id) = 'approved'",
+    let (counter, now) = (signed(counter), seconds(now));
+    let row = sqlx::query(
+        "SELECT leases.number, heartbeats.counter >= ?2, heartbeats.expires > ?3 AND last_seen + 2 * every >= ?3
+         FROM leases JOIN heartbeats USING (number) WHERE id = ?1",
     )
-    .bind(counter)
-    .bind(seconds(now))
-    .bind(if ends { signal.as_str() } else { "active" })
-    .bind(ends)
     .bind(lease.as_str())
-    .execute(&mut *connection)
+    .bind(counter)
+    .bind(now)
+    .fetch_optional(&mut *connection)
     .await?;
-    if changed.rows_affected() == 1 {
-        return Ok(LeaseUpdate::Done);
+    let Some(row) = row else { return Ok(LeaseUpdate::Ended) };
+    let (number, replayed, in_time): (i64, bool, bool) = (row.get(0), row.get(1), row.get(2));
+    if replayed {
+        return Ok(LeaseUpdate::Replayed);
     }
-    let row = sqlx::query("SELECT state, counter FROM leases WHERE id = ?")
+    if !in_time {
+        return Ok(LeaseUpdate::Ended);
+    }
+    sqlx::query("DELETE FROM heartbeats WHERE number = ?").bind(number).execute(&mut *connection).await?;
+    sqlx::query("UPDATE leases SET state = ?, ended = ? WHERE id = ?")
+        .bind(signal.as_str())
+        .bind(now)
         .bind(lease.as_str())
-        .fetch_optional(&mut *connection)
+        .execute(&mut *connection)
         .await?;
-    Ok(match row {
-        Some(row) if row.get::<String, _>(0) == "active" && row.get::<i64, _>(1) >= counter => LeaseUpdate::Replayed,
-        _ => LeaseUpdate::Ended,
-    })
+    Ok(LeaseUpdate::Done)
 }
 
 /// Records the end of leases that somebody else has ended than their holders: for the audit log, and for those who watch.
-/// `rows` begin with id and runner.
+/// `rows` begin with id, runner and number.
 async fn record_ends(
     connection: &mut SqliteConnection,
     rows: Vec<SqliteRow>,
@@ -205,6 +239,10 @@ async fn record_ends(
     for row in rows {
         let lease = lease_id(row.get(0))?;
         record(connection, &Entry::new(at, Kind::LeaseEnded, &json!({ "lease": lease, "how": how }))?).await?;
+        sqlx::query("DELETE FROM heartbeats WHERE number = ?")
+            .bind(row.get::<i64, _>(2))
+            .execute(&mut *connection)
+            .await?;
         sqlx::query("INSERT INTO leases_taken (lease, runner_id, how, at) VALUES (?, ?, ?, ?)")
             .bind(lease.as_str())
             .bind(row.get::<i64, _>(1))
@@ -229,7 +267,7 @@ pub(super) async fn revoke_of_runner(
     at: UnixSeconds,
 ) -> Result<Vec<LeaseId>, StoreError> {
     let rows = sqlx::query(
-        "UPDATE leases SET state = 'revoked', ended = ? WHERE runner_id = ? AND state = 'active' RETURNING id, runner_id",
+        "UPDATE leases SET state = 'revoked', ended = ? WHERE runner_id = ? AND state = 'active' RETURNING id, runner_id, number",
     )
     .bind(seconds(at))
     .bind(runner)
@@ -245,7 +283,7 @@ pub(super) async fn end_of_session(
     at: UnixSeconds,
 ) -> Result<Vec<LeaseId>, StoreError> {
     let rows = sqlx::query(
-        "UPDATE leases SET state = 'revoked', ended = ? WHERE session = ? AND state = 'active' RETURNING id, runner_id",
+        "UPDATE leases SET state = 'revoked', ended = ? WHERE session = ? AND state = 'active' RETURNING id, runner_id, number",
     )
     .bind(seconds(at))
     .bind(session.as_str())
@@ -261,8 +299,6 @@ pub struct EndLostLeases {
     pub now: UnixSeconds,
     /// The wall clock.
     pub at: UnixSeconds,
-    /// Makes the alarm about a lease of a runner.
-    pub silent: fn(&LeaseId, &str, UnixSeconds) -> Result<(Entry, Alarm), StoreError>,
 }
 
 impl Transaction for EndLostLeases {
@@ -272,14 +308,16 @@ impl Transaction for EndLostLeases {
         let now = seconds(self.now);
         let rows = sqlx::query(
             "UPDATE leases SET state = 'lost', ended = ?1
-             WHERE state = 'active' AND (expires <= ?1 OR last_seen + 2 * heartbeat < ?1)
-             RETURNING id, runner_id, runner, expires > ?1",
+             WHERE number IN (SELECT number FROM heartbeats WHERE expires <= ?1 OR last_seen + 2 * every < ?1)
+             RETURNING id, runner_id, number, runner, expires > ?1",
         )
         .bind(now)
         .fetch_all(&mut *connection)
         .await?;
-        for row in rows.iter().filter(|row| row.get::<bool, _>(3)) {
-            let (entry, alarm) = (self.silent)(&lease_id(row.get(0))?, &row.get::<String, _>(2), self.at)?;
+        for row in rows.iter().filter(|row| row.get::<bool, _>(4)) {
+            let runner: String = row.get(3);
+            let facts = json!({ "lease": lease_id(row.get(0))?, "runner": runner });
+            let (entry, alarm) = Alarm::raise(AlarmKind::MissedHeartbeats, runner, self.at, facts)?;
             record(connection, &entry).await?;
             record_alarm(connection, &alarm).await?;
         }
@@ -327,7 +365,7 @@ impl Transaction for RevokeLeases {
                AND (?5 IS NULL OR component = ?5)
                AND (?6 IS NULL OR id IN (SELECT lease FROM lease_handles WHERE kind = 'secret' AND resource = ?6))
                AND (?7 IS NULL OR id IN (SELECT lease FROM lease_handles WHERE kind = 'key' AND resource = ?7))
-             RETURNING id, runner_id",
+             RETURNING id, runner_id, number",
         )
         .bind(seconds(self.at))
         .bind(lease.as_ref().map(LeaseId::as_str))
@@ -388,6 +426,10 @@ pub struct TakenLease {
 pub struct LeaseKey {
     /// Which lease.
     pub lease: LeaseId,
+    /// By which its heartbeats are known.
+    pub number: i64,
+    /// Seconds between them.
+    pub every: u32,
     /// Whose, by its row.
     pub runner_id: i64,
     /// Whose, by name.
@@ -464,13 +506,11 @@ impl Store {
     /// # Errors
     /// Whatever SQLite reports.
     pub async fn any_lease_lost(&self, now: UnixSeconds) -> Result<bool, StoreError> {
-        let row = sqlx::query(
-            "SELECT EXISTS (SELECT 1 FROM leases
-             WHERE state = 'active' AND (expires <= ?1 OR last_seen + 2 * heartbeat < ?1))",
-        )
-        .bind(seconds(now))
-        .fetch_one(&self.readers)
-        .await?;
+        let row =
+            sqlx::query("SELECT EXISTS (SELECT 1 FROM heartbeats WHERE expires <= ?1 OR last_seen + 2 * every < ?1)")
+                .bind(seconds(now))
+                .fetch_one(&self.readers)
+                .await?;
         Ok(row.get(0))
     }
 
@@ -481,7 +521,8 @@ impl Store {
     pub async fn lease_keys(&self, leases: &[&LeaseId]) -> Result<Vec<LeaseKey>, StoreError> {
         let ids = serde_json::to_string(leases).map_err(|_| StoreError::Row("lease ids"))?;
         let rows = sqlx::query(
-            "SELECT id, runner_id, runner, sealed_key, state FROM leases WHERE id IN (SELECT value FROM json_each(?))",
+            "SELECT id, runner_id, runner, sealed_key, state, number, heartbeat FROM leases
+             WHERE id IN (SELECT value FROM json_each(?))",
         )
         .bind(ids)
         .fetch_all(&self.readers)
@@ -494,6 +535,8 @@ impl Store {
                     runner: row.get(2),
                     sealed_key: row.get(3),
                     state: row.get(4),
+                    number: row.get(5),
+                    every: row.get(6),
                 })
             })
             .collect()
@@ -532,7 +575,7 @@ impl Store {
     /// # Errors
     /// Whatever SQLite reports.
     pub async fn active_leases(&self) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT count(*) FROM leases WHERE state = 'active'").fetch_one(&self.readers).await?;
+        let row = sqlx::query("SELECT count(*) FROM heartbeats").fetch_one(&self.readers).await?;
         Ok(row.get(0))
     }
 }
@@ -542,7 +585,7 @@ impl Store {
 pub struct LeaseClockRow {
     /// Which boot of the machine.
     pub boot: String,
-    /// Seconds to add to those since then.
+    /// Milliseconds to add to those since then.
     pub added: i64,
     /// Seconds by which the wall clock has been set forward since.
     pub skew: i64,
@@ -575,8 +618,8 @@ impl Transaction for SetLeaseClock {
         .await?;
         if self.moved != 0 {
             for statement in [
-                "UPDATE leases SET issued = issued + ?1, expires = expires + ?1, last_seen = last_seen + ?1
-                 WHERE state = 'active'",
+                "UPDATE leases SET issued = issued + ?1, expires = expires + ?1 WHERE state = 'active'",
+                "UPDATE heartbeats SET expires = expires + ?1, last_seen = last_seen + ?1",
                 "UPDATE job_sessions SET opened = opened + ?1, expires = expires + ?1 WHERE ended IS NULL",
             ] {
                 sqlx::query(statement).bind(self.moved).execute(&mut *connection).await?;

@@ -13,6 +13,24 @@ ALTER TABLE leases ADD COLUMN ordinal INTEGER NOT NULL DEFAULT 1;
 DROP INDEX leases_by_job;
 CREATE UNIQUE INDEX leases_by_job ON leases (session, component, ordinal) WHERE session IS NOT NULL;
 
+-- What heartbeats change, in rows of a few bytes: a machine's worth of them fits a page or two, and ten thousand leases a
+-- few dozen. A lease has a row here for as long as it is held.
+CREATE TABLE heartbeats (
+    number     INTEGER PRIMARY KEY, -- the lease's
+    every      INTEGER NOT NULL,    -- seconds
+    expires    INTEGER NOT NULL,
+    last_seen  INTEGER NOT NULL,
+    counter    INTEGER NOT NULL
+) STRICT;
+ALTER TABLE leases ADD COLUMN number INTEGER;
+UPDATE leases SET number = (SELECT count(*) FROM leases AS other WHERE other.id <= leases.id);
+CREATE UNIQUE INDEX leases_by_number ON leases (number);
+INSERT INTO heartbeats SELECT number, heartbeat, expires, last_seen, counter FROM leases WHERE state = 'active';
+DROP INDEX leases_alive;
+ALTER TABLE leases DROP COLUMN last_seen;
+ALTER TABLE leases DROP COLUMN counter;
+CREATE INDEX leases_alive ON leases (issued) WHERE state = 'active';
+
 -- What a lease holds, so that all leases of a secret can be found.
 CREATE TABLE lease_handles (
     lease     TEXT NOT NULL REFERENCES leases (id),
@@ -60,6 +78,6 @@ CREATE TABLE webhook (
 CREATE TABLE lease_clock (
     only_row   INTEGER PRIMARY KEY CHECK (only_row = 1),
     boot       TEXT    NOT NULL, -- which boot
-    added      INTEGER NOT NULL, -- seconds
+    added      INTEGER NOT NULL, -- milliseconds
     skew       INTEGER NOT NULL  -- seconds by which the wall clock has been set forward since
 ) STRICT;
