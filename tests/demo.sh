@@ -58,6 +58,10 @@ use = "reveal"
 why = "none of your business"
 TOML
 show attest-run keys create release --stage prod
-refused 126 attest-run --stage prod --dir dist=./dist release-sign-poisoned/release-sign-poisoned.wasm -- v1.0.0
+refused 126 attest-run --stage prod --dir dist=./dist release-sign-poisoned/release-sign-poisoned.wasm -- v1.0.0 \
+    2>&1 | tee refusal
+echo
+echo "Who runs the broker asks why. The thief was told no more than the id of the entry:"
+show attest-broker --state "$work/state/broker" policy explain "$(grep -o 'aud_[a-z2-7]*' refusal | head -n 1)"
 
 say "Done. The TPM, its keys and the broker were in $work, and are gone now."

@@ -79,7 +79,11 @@ impl Broker {
         let host = AppraisedHost::appraise(&exchange, Purpose::Grant, request.isolation, &row.runner)?;
         let job = VerifiedJob::identify(self, request.session.as_ref(), &host, row.id).await?;
         let policy = self.policy().await?;
-        let decision = Decision::ask(&policy, &host, &job, &request)?;
+        let mut decision = Decision::ask(&policy, &host, &job, &request);
+        if let Err(Denied::Policy { explanation, .. }) = &mut decision {
+            self.store.keep_real(&mut explanation.twins).await?;
+        }
+        let decision = decision?;
         let secrets = self.open_secrets(&request).await?;
         let grant = Grant::issue(self, &host, &job, &decision, &request, &secrets)?;
 

@@ -1,5 +1,6 @@
 //! HTTP over TLS, bounded in every direction.
 
+mod metrics;
 mod refusal;
 mod routes;
 mod tls;
@@ -31,6 +32,8 @@ pub struct Server {
     listener: TcpListener,
     broker: Arc<Broker>,
     tls: TlsAcceptor,
+    /// Where numbers are had, if anywhere.
+    metrics: Option<TcpListener>,
 }
 
 /// Why a broker can't listen.
@@ -70,7 +73,17 @@ impl Server {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| ServeError::Listen { address, reason: error.to_string() })?;
-        Ok(Self { listener, broker, tls })
+        Ok(Self { listener, broker, tls, metrics: None })
+    }
+
+    /// Gives numbers to a monitoring system, too, at `address`.
+    ///
+    /// # Errors
+    /// [`ServeError::Listen`].
+    pub async fn with_metrics(mut self, address: SocketAddr) -> Result<Self, ServeError> {
+        let listener = TcpListener::bind(address).await;
+        self.metrics = Some(listener.map_err(|error| ServeError::Listen { address, reason: error.to_string() })?);
+        Ok(self)
     }
 
     /// The address it really listens on.
@@ -82,7 +95,7 @@ impl Server {
     }
 
     /// Serves until `end` comes, then finishes what has begun.
-    pub async fn serve(self, end: impl Future<Output = ()> + Send) {
+    pub async fn serve(mut self, end: impl Future<Output = ()> + Send) {
         let routes = routes::routes(Arc::clone(&self.broker));
         let broker = || Arc::clone(&self.broker);
         let mut chores = tokio::task::JoinSet::new();
@@ -90,6 +103,14 @@ impl Server {
         chores.spawn(broker().tell_taken());
         chores.spawn(broker().gather_heartbeats());
         chores.spawn(broker().send_alarms());
+        if let Some(listener) = self.metrics.take() {
+            let routes = metrics::routes(broker());
+            chores.spawn(async move {
+                if let Err(error) = axum::serve(listener, routes).await {
+                    tracing::error!(%error, "no numbers are given any more");
+                }
+            });
+        }
         let connections = Arc::new(Connections::default());
         let (closing, closed) = tokio::sync::watch::channel(());
         let mut end = std::pin::pin!(end);

@@ -6,9 +6,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use std::time::Duration;
 
+/// Where the broker of one test gives its numbers.
+const METRICS: &str = "127.0.0.1:19464";
+
 /// A broker that sends its alarms to a receiver, and the secret that signs them.
-async fn watched(unwilling: u32) -> (Broker, Webhook, String) {
-    let broker = Broker::start_with(&["--heartbeat-seconds", "1"]);
+async fn watched(unwilling: u32, options: &[&str]) -> (Broker, Webhook, String) {
+    let broker = Broker::start_with(&[&["--heartbeat-seconds", "1"], options].concat());
     let webhook = Webhook::start(unwilling).await;
     let set = broker.admin(&["alarm", "webhook", "set", &webhook.url, "--json"]).ok().stdout;
     let set: Value = serde_json::from_str(&set).unwrap();
@@ -26,7 +29,7 @@ fn signature(secret: &str, id: &str, timestamp: &str, body: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_should_not_happen_is_told_signed_and_counted() {
-    let (broker, webhook, secret) = watched(0).await;
+    let (broker, webhook, secret) = watched(0, &["--metrics", METRICS]).await;
     let rig = Rig::enrolled(&broker, "builder-1").await;
     let silent = Held::ask(&rig, &rig.request()).await.unwrap();
     // A message that is forged, twice: one alarm, two times.
@@ -71,6 +74,19 @@ async fn what_should_not_happen_is_told_signed_and_counted() {
     assert_eq!((&counts["missed-heartbeats"], &counts["second-lease"]), (&1.into(), &0.into()), "{listed}");
     let forged = listed["alarms"].as_array().unwrap().iter().find(|alarm| alarm["kind"] == "forged-lease-message");
     assert_eq!(forged.unwrap()["times"], 2);
+    // And for a monitoring system.
+    let metrics =
+        crate::support::run(std::process::Command::new("curl").args(["-sSf", &format!("http://{METRICS}/metrics")]));
+    let metrics = metrics.ok().stdout;
+    for line in [
+        "attest_broker_alarms_total{kind=\"forged-lease-message\"} 2",
+        "attest_broker_alarms_total{kind=\"second-redemption\"} 0",
+        "attest_broker_alarms_unsent 0",
+        "attest_broker_leases_active 0",
+        "attest_broker_policy_version 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
     // The secret that signs is nowhere in clear.
     for file in ["broker.db", "broker.db-wal"] {
         let bytes = std::fs::read(broker.state().join(file)).unwrap_or_default();
@@ -81,7 +97,7 @@ async fn what_should_not_happen_is_told_signed_and_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alarm_is_sent_until_it_is_taken_also_by_a_broker_that_was_killed() {
-    let (mut broker, webhook, _) = watched(2).await;
+    let (mut broker, webhook, _) = watched(2, &[]).await;
     broker.admin(&["alarm", "test"]).ok();
     broker.kill();
     broker.serve();

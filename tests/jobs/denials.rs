@@ -45,6 +45,7 @@ fn fact<'a>(report: &'a Report, name: &str) -> Option<&'a str> {
 async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is() {
     let scene = Scene::set("github").await;
     scene.broker.set_secret("prod", "npm", "npm_secret_of_prod");
+    scene.broker.set_secret("staging", "npm", "npm_secret_of_staging");
     let file = scene.broker.state().parent().unwrap().join("release.cedar");
     std::fs::write(&file, policy("74")).unwrap();
     scene.broker.admin(&["policy", "apply", file.to_str().unwrap()]).ok();

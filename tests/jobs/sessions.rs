@@ -1,7 +1,7 @@
 //! C03, C04 and C05: a job is who redeemed first, and its session is good for that runner, once for each component.
 
 use super::{Scene, with};
-use crate::support::{Broker, Held, Rig, refusal};
+use crate::support::{Broker, Held, Rig, Tracer, refusal};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{Request, SecretRequest, SecretUse};
 use attest_evidence::name::JobSessionId;
@@ -209,4 +209,51 @@ async fn leases_are_listed_shown_and_revoked() {
         (&shown["entries"][1]["kind"], &shown["entries"][1]["body"]["how"]),
         (&"lease-ended".into(), &"revoked".into())
     );
+}
+
+/// R03, for redemptions: whatever moment the broker dies at, a token opens one session, and none without its entry.
+#[tokio::test(flavor = "multi_thread")]
+async fn r03_a_broker_killed_at_any_call_of_a_redemption_opens_no_session_twice() {
+    let mut scene = Scene::set("github").await;
+    scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap();
+    let (mut job, mut unheard, mut untaken) = (1, 0, 0);
+    for calls in ["pwrite64", "fdatasync", "writev,sendto"] {
+        for call in 1.. {
+            assert!(call <= 60, "a redemption takes more calls of {calls} than the test made");
+            job += 1;
+            let token = scene.token(&scene.claims(job));
+            let redemption = scene.rig.redemption(&token).await;
+            let tracer = Tracer::kill_at(scene.broker.pid(), calls, call);
+            let first = scene.rig.client.redeem(redemption.clone()).await;
+            let survived = !scene.broker.has_ended();
+            if survived {
+                tracer.detach();
+            } else {
+                scene.broker.restart().await;
+            }
+            let key = format!("74:10001:2:{job}");
+            let sessions = scene.broker.rows("SELECT job FROM job_sessions").await;
+            let audit = scene.broker.audit().await;
+            let entries = audit.iter().filter(|(kind, _)| kind == "session").count();
+            assert_eq!(sessions.len(), entries, "{calls} number {call}");
+            let opened = sessions.iter().any(|row| row[0] == key);
+            assert!(opened || first.is_err(), "{calls} number {call}: a session that is not on the disk");
+            // The token once more: it opens the session that it has not opened yet, and then none.
+            match scene.rig.redeem(&token).await {
+                Ok(_) => assert!(!opened, "{calls} number {call}: redeemed twice"),
+                again => {
+                    assert!(opened, "{calls} number {call}");
+                    assert_eq!(refusal(again), "AR-J303", "{calls} number {call}");
+                }
+            }
+            assert_eq!(refusal(scene.rig.redeem(&token).await), "AR-J303");
+            (unheard, untaken) = (unheard + u32::from(opened && first.is_err()), untaken + u32::from(!opened));
+            if survived {
+                assert!(first.is_ok(), "{first:?}");
+                break;
+            }
+        }
+    }
+    // Killed before anything was on the disk, and between the disk and the answer.
+    assert!(unheard > 0 && untaken > 0, "{unheard} {untaken}");
 }

@@ -21,6 +21,9 @@ pub(super) struct Serve {
     /// A host name or address under which agents reach the broker; may be repeated
     #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1", "::1"])]
     names: Vec<String>,
+    /// Give numbers to a monitoring system there, in Prometheus' format, over plain HTTP
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
     /// Seconds after which a lease ends whatever the step says
     #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().lease_seconds,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -60,6 +63,10 @@ impl Serve {
         let broker = Arc::new(state.broker(settings).await?);
         let server =
             Server::bind(Arc::clone(&broker), self.listen, self.names).await.map_err(|error| error.report())?;
+        let server = match self.metrics {
+            Some(address) => server.with_metrics(address).await.map_err(|error| error.report())?,
+            None => server,
+        };
         let address =
             server.address().map_err(|error| Report::new("AR-B201", Fault::Environment, error.to_string()))?;
         let ready =

@@ -2,7 +2,7 @@
 //! would be allowed instead.
 
 use super::Policy;
-use super::question::{Prepared, Question};
+use super::question::{Asked, Prepared, Question};
 use super::rule::{Rule, Tried};
 use attest_evidence::name::Stage;
 use serde::Serialize;
@@ -97,8 +97,9 @@ pub struct Explanation {
     pub allowed: bool,
     /// Every rule about what is asked, those that come nearest to an answer first.
     pub trials: Vec<Trial>,
-    /// The same of another stage, where that would be allowed.
-    pub twins: Vec<String>,
+    /// The same of another stage, where that would be allowed. Whether there is such a thing policy does not know: see
+    /// [`Store::keep_real`](crate::store::Store::keep_real).
+    pub twins: Vec<Asked>,
 }
 
 impl Explanation {
@@ -117,7 +118,9 @@ impl Explanation {
                 _ => {}
             }
         }
-        proposals.extend(self.twins.iter().cloned());
+        let twins = self.twins.iter();
+        proposals
+            .extend(twins.map(|twin| format!("its twin `{}` is allowed: `--stage {}`", twin.resource(), twin.stage)));
         proposals
     }
 }
@@ -150,7 +153,7 @@ impl Policy {
     }
 
     /// The stages of which the same would be allowed.
-    fn twins(&self, question: &Question) -> Vec<String> {
+    fn twins(&self, question: &Question) -> Vec<Asked> {
         let mut twins = Vec::new();
         for stage in [Stage::Staging, Stage::Dev] {
             if stage >= question.ask.stage {
@@ -163,7 +166,7 @@ impl Policy {
                 .and_then(|prepared| self.verdict(&twin, &prepared))
                 .is_ok_and(|verdict| verdict.allowed());
             if allowed {
-                twins.push(format!("its twin `{}` is allowed: `--stage {stage}`", twin.ask.resource()));
+                twins.push(twin.ask);
             }
         }
         twins

@@ -193,6 +193,17 @@ impl Store {
         rows.iter().map(listed).collect()
     }
 
+    /// How many alarms the webhook has not taken, where there is one.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn alarms_unsent(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT count(*) FROM alarms, webhook WHERE delivered IS NULL")
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(row.get(0))
+    }
+
     /// How many alarms of each kind there have been; none is a number, too.
     ///
     /// # Errors

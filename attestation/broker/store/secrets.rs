@@ -2,6 +2,7 @@
 
 use super::{Store, StoreError, Transaction, record, seconds, unix};
 use crate::audit::Entry;
+use crate::policy::{Asked, Kind};
 use attest_evidence::UnixSeconds;
 use attest_evidence::name::{SecretName, Stage};
 use sqlx::{Row as _, SqliteConnection};
@@ -93,6 +94,23 @@ impl Transaction for DeleteSecret {
 }
 
 impl Store {
+    /// Leaves out secrets that there are none of. Keys are their runners' business, and stay.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn keep_real(&self, asked: &mut Vec<Asked>) -> Result<(), StoreError> {
+        for one in std::mem::take(asked) {
+            let real = match one.name.parse() {
+                Ok(name) if one.kind == Kind::Secret => self.secret(one.stage, &name).await?.is_some(),
+                _ => one.kind != Kind::Secret,
+            };
+            if real {
+                asked.push(one);
+            }
+        }
+        Ok(())
+    }
+
     /// The newest version of a secret.
     ///
     /// # Errors

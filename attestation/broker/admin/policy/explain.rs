@@ -49,9 +49,10 @@ pub(super) async fn explain(global: &Global, state: &State, id: &str, now: bool)
     let policy = Policy::compile(version, &row.text, &row.entities).map_err(|error| error.report())?;
     let mut answers = Vec::with_capacity(questions.len());
     for question in questions {
-        let explanation = policy.explain(&question).map_err(|reason| {
+        let mut explanation = policy.explain(&question).map_err(|reason| {
             Report::new("AR-P202", Fault::Refused, "a question can't be put to the policy").fact("error", reason)
         })?;
+        store.keep_real(&mut explanation.twins).await.map_err(|error| error.report())?;
         let proposals = if explanation.allowed { Vec::new() } else { explanation.proposals(&explanation.trials) };
         answers.push(Answer { question, explanation, proposals });
     }
