@@ -142,8 +142,8 @@ impl Broker {
         };
         if refused.after_quote() {
             entry.asked = request.as_ref();
-            if let Refused::Denied(Denied::Policy { question, policy_version, .. }) = refused {
-                entry.questions = Some(std::slice::from_ref(&**question));
+            if let Refused::Denied(Denied::Policy { all, policy_version, .. }) = refused {
+                entry.questions = Some(all);
                 entry.policy_version = Some(*policy_version);
             }
         } else {

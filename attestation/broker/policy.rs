@@ -2,6 +2,7 @@
 
 mod cases;
 mod decision;
+mod evidence;
 mod groups;
 mod index;
 mod lint;

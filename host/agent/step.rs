@@ -306,7 +306,11 @@ impl Agent {
             directories: prepared
                 .directories
                 .iter()
-                .map(|(directory, _)| BoundDirectory { name: directory.name.clone(), mode: directory.mode })
+                .map(|(directory, _)| BoundDirectory {
+                    name: directory.name.clone(),
+                    mode: directory.mode,
+                    why: manifest.dirs.get(&directory.name).map(|declared| declared.why.clone()).unwrap_or_default(),
+                })
                 .collect(),
             measurement: None,
             hpke_public_key: recipient.public(),

@@ -16,7 +16,7 @@ const ISSUER: &str = "https://token.actions.githubusercontent.com";
 fn rules() -> String {
     let mut text = String::new();
     for at in 0..RULES / 5 {
-        let job = format!("context.measured has job && context.measured.job.repository_id == \"{at}\"");
+        let job = format!("context.measured has job && principal in Repository::\"{ISSUER}#{at}\"");
         let workflow = format!(
             "context.measured.job.workflow_ref == \"octo-org/repo-{at}/.github/workflows/release.yml@refs/heads/main\""
         );
@@ -100,10 +100,12 @@ fn heap(rules: &str, entities: &str) -> (PolicySet, Entities, Request) {
     let job = question.measured.job.as_ref().unwrap();
     let all = Entities::from_json_str(entities, Some(&schema)).unwrap();
     let step = format!("Step::\"{}\"", question.measured.component);
-    let within = [uid("Runner::\"builder-77\""), uid("Stage::\"prod\"")];
+    let repository = format!("Repository::\"{ISSUER}#77\"");
+    let within = [uid("Runner::\"builder-77\""), uid("Stage::\"prod\""), uid(&repository)];
     let own = [
         Entity::new_no_attrs(uid(&step), HashSet::from(within)),
         Entity::new_no_attrs(uid("Stage::\"prod\""), HashSet::new()),
+        Entity::new_no_attrs(uid(&repository), HashSet::new()),
         Entity::new_no_attrs(
             uid("Secret::\"prod/shared-177\""),
             HashSet::from([uid("Stage::\"prod\""), uid("SecretGroup::\"g77\"")]),

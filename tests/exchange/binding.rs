@@ -12,7 +12,11 @@ use attest_evidence::name::{JobSessionId, Stage};
 /// A request with something in every field.
 fn full(rig: &Rig) -> Request {
     Request {
-        directories: vec![BoundDirectory { name: "dist".parse().unwrap(), mode: DirectoryMode::Read }],
+        directories: vec![BoundDirectory {
+            name: "dist".parse().unwrap(),
+            mode: DirectoryMode::Read,
+            why: "reads".to_owned(),
+        }],
         secrets: vec![SecretRequest {
             name: "token".parse().unwrap(),
             usage: SecretUse::Reveal,

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 const RELEASE: &str = "octo-org/octo-repo/.github/workflows/release.yml@refs/heads/main";
 
-fn policy(repository: &str) -> String {
+fn policy(scene: &Scene, repository: &str) -> String {
+    let own = format!("{}#{repository}", scene.issuer.url);
     format!(
         "// Who may publish.\n\n@id(\"publish\")\npermit (principal, action == Action::\"reveal\", resource == Secret::\"prod/npm\")\n\
-         when {{ context.measured has job && context.measured.job.repository_id == \"{repository}\"\n\
+         when {{ context.measured has job && principal in Repository::\"{own}\"\n\
          && context.measured.job.workflow_ref == \"{RELEASE}\" }};\n\
          @id(\"try\") permit (principal, action == Action::\"reveal\", resource == Secret::\"staging/npm\")\n\
          when {{ context.measured.isolation == \"direct\" }};"
@@ -47,7 +48,7 @@ async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is(
     scene.broker.set_secret("prod", "npm", "npm_secret_of_prod");
     scene.broker.set_secret("staging", "npm", "npm_secret_of_staging");
     let file = scene.broker.state().parent().unwrap().join("release.cedar");
-    std::fs::write(&file, policy("74")).unwrap();
+    std::fs::write(&file, policy(&scene, "74")).unwrap();
     scene.broker.admin(&["policy", "apply", file.to_str().unwrap()]).ok();
     let ci = "octo-org/octo-repo/.github/workflows/ci.yml@refs/heads/main";
     let own = with(scene.claims(1), "workflow_ref", json!(ci));
@@ -55,7 +56,7 @@ async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is(
     assert_eq!(report.code.to_string(), "AR-P402");
     assert_eq!(fact(&report, "rule"), Some("publish (line 3)"));
     assert_eq!(fact(&report, "failed"), Some(&*format!("job.workflow_ref: want `{RELEASE}`, got `{ci}`")));
-    assert_eq!(fact(&report, "passed"), Some("job, job.repository_id"));
+    assert_eq!(fact(&report, "passed"), Some("job, repository"));
     let hint = report.hint.as_deref().unwrap();
     assert!(hint.contains(&format!("run it in the workflow that may: `{RELEASE}`")), "{hint}");
     assert!(hint.contains("its twin `staging/npm` is allowed: `--stage staging`"), "{hint}");
@@ -78,7 +79,7 @@ async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is(
             explained.contains("reveal secret prod/npm: denied") && explained.contains("publish (line 3)"),
             "{explained}"
         );
-        assert!(explained.contains("job.repository_id: want `74`"), "{explained}");
+        assert!(explained.contains(&format!("repository: want {}#74", scene.issuer.url)), "{explained}");
     }
     // The fact that a job is of the repository counts, not that it says so: a claim is not enough without the signature.
     let granted = scene.rig.redeem(&scene.token(&scene.claims(3))).await.unwrap().session;
@@ -96,14 +97,14 @@ async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is(
         assert_eq!(explained["questions"][0]["trials"][0]["rule"], "publish");
     }
     // With the policy that was in force then, and with that of now.
-    std::fs::write(&file, policy("99")).unwrap();
+    std::fs::write(&file, policy(&scene, "99")).unwrap();
     scene.broker.admin(&["policy", "apply", file.to_str().unwrap()]).ok();
     let id = grant.audit.as_str();
     assert!(scene.broker.admin(&["policy", "explain", id]).ok().stdout.contains("prod/npm: allowed"));
     assert!(scene.broker.admin(&["policy", "explain", id, "--now"]).ok().stdout.contains("prod/npm: denied"));
     scene.broker.admin(&["policy", "explain", "aud_none"]).refused(1, "AR-B305");
     // And what the change would have changed, of all that was ever asked.
-    std::fs::write(&file, policy("74")).unwrap();
+    std::fs::write(&file, policy(&scene, "74")).unwrap();
     let diff = scene.broker.admin(&["policy", "diff", file.to_str().unwrap(), "--json"]).ok();
     let diff: Value = serde_json::from_str(&diff.stdout).unwrap();
     assert_eq!(diff["questions"], 4, "{diff}");
@@ -127,7 +128,7 @@ async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is(
 async fn nothing_of_prod_goes_to_an_unprotected_ref_unless_a_rule_says_so() {
     let scene = Scene::set("github").await;
     scene.broker.set_secret("prod", "npm", "npm_secret_of_prod");
-    scene.broker.apply_policy(&policy("74"));
+    scene.broker.apply_policy(&policy(&scene, "74"));
     let topic = with(scene.claims(1), "ref_protected", json!("false"));
     let report = ask(&scene, &scene.rig, Some(&topic)).await.unwrap();
     assert_eq!(report.code.to_string(), "AR-P407");
@@ -135,7 +136,7 @@ async fn nothing_of_prod_goes_to_an_unprotected_ref_unless_a_rule_says_so() {
     // Absent is not protected.
     let absent = with(scene.claims(2), "ref_protected", Value::Null);
     assert_eq!(ask(&scene, &scene.rig, Some(&absent)).await.unwrap().code.to_string(), "AR-P407");
-    let named = policy("74").replace(
+    let named = policy(&scene, "74").replace(
         "&& context.measured.job.workflow_ref",
         "&& !context.measured.job.ref_protected && context.measured.job.workflow_ref",
     );
@@ -157,10 +158,10 @@ async fn ask_granted(scene: &Scene, claims: &Value) -> Result<(), BrokerError> {
 async fn a_rule_may_give_a_component_more_leases_in_a_job() {
     let scene = Scene::set("github").await;
     scene.broker.set_secret("dev", "npm", "npm_secret_of_dev");
-    scene.broker.apply_policy(
-        "@id(\"shards\") @leases(\"3\") permit (principal, action == Action::\"reveal\", resource == Secret::\"dev/npm\")\n\
-         when { context.measured has job && context.measured.job.repository_id == \"74\" };",
-    );
+    scene.broker.apply_policy(&format!(
+        "@id(\"shards\") @leases(\"3\") permit (principal in Repository::\"{}#74\", action == Action::\"reveal\", resource == Secret::\"dev/npm\");",
+        scene.issuer.url
+    ));
     let session = scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap().session;
     let ask = async |secrets: bool| {
         let mut request = Request { session: Some(session.clone()), ..scene.rig.request() };

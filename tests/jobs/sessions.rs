@@ -115,10 +115,11 @@ async fn c03_jobs_that_strangers_decide_about_get_nothing_by_default() {
         ask(job, event, vec![secret()]).await.unwrap();
     }
     // A rule that means it says so.
-    scene.broker.apply_policy(
-        "permit (principal, action == Action::\"reveal\", resource == Secret::\"dev/npm\") when { context.measured has job \
-         && context.measured.job.repository_id == \"74\" && context.measured.job.event == \"pull_request\" };",
-    );
+    scene.broker.apply_policy(&format!(
+        "permit (principal in Repository::\"{}#74\", action == Action::\"reveal\", resource == Secret::\"dev/npm\") \
+         when {{ context.measured has job && context.measured.job.event == \"pull_request\" }};",
+        scene.issuer.url
+    ));
     ask(8, "pull_request", vec![secret()]).await.unwrap();
     assert_eq!(refusal(ask(9, "pull_request_target", vec![secret()]).await), "AR-P402");
 }

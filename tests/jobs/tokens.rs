@@ -119,11 +119,13 @@ async fn c01_nothing_is_fetched_for_an_issuer_that_is_not_on_the_list() {
 async fn c02_a_repository_is_its_id_whatever_it_is_called() {
     let scene = Scene::set("github").await;
     scene.broker.set_secret("prod", "npm", "npm_secret_of_prod");
-    scene.broker.apply_policy(
-        r#"@id("release") permit (principal, action == Action::"reveal", resource == Secret::"prod/npm")
-           when { context.measured has job && context.measured.job.repository_id == "74"
-                  && context.measured.job.owner_id == "65" && context.measured.job.exact };"#,
-    );
+    scene.broker.apply_policy(&format!(
+        "@id(\"release\") permit (principal, action == Action::\"reveal\", resource == Secret::\"prod/npm\")
+           when {{ context.measured has job && context.measured.job.issuer == \"{}\"
+                  && context.measured.job.repository_id == \"74\" && context.measured.job.owner_id == \"65\"
+                  && context.measured.job.exact }};",
+        scene.issuer.url
+    ));
     let ask = async |claims: &Value| {
         let session = scene.rig.redeem(&scene.token(claims)).await.unwrap().session;
         let mut request = scene.rig.request();

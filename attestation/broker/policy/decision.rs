@@ -29,13 +29,15 @@ pub enum Denied {
     /// A rule forbids it, or none permits it.
     #[error("policy does not allow to {} `{}` for this step", question.ask.action.as_str(), question.ask.resource())]
     Policy {
-        /// What was asked.
+        /// What was asked, and not allowed.
         question: Box<Question>,
+        /// All that was asked.
+        all: Vec<Question>,
         /// The version of the policy that was asked.
         policy_version: i64,
         /// What is denied by default, where rules would have permitted it.
         by_default: Option<String>,
-        /// Why, as far as it may be told to anybody who administers the broker.
+        /// Why, as far as the asking job may be told.
         explanation: Box<Explanation>,
     },
     /// The rules could not be asked.
@@ -84,7 +86,7 @@ pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Reque
             DirectoryMode::Read => "read".to_owned(),
             DirectoryMode::Write => "write".to_owned(),
         }),
-        ..question(Action::Use, Kind::Directory, directory.name.as_str(), "")
+        ..question(Action::Use, Kind::Directory, directory.name.as_str(), &directory.why)
     });
     secrets.chain(keys).chain(directories).collect()
 }
@@ -97,16 +99,18 @@ impl Decision {
     pub fn ask(policy: &Policy, host: &AppraisedHost, job: &VerifiedJob, request: &Request) -> Result<Self, Denied> {
         let mut rules = Vec::new();
         let mut leases = None::<u32>;
-        for question in questions(host, job, request) {
+        let all = questions(host, job, request);
+        for question in &all {
             let broken = |reason| Denied::Broken { resource: question.ask.resource(), reason };
             let prepared = question.prepare(&policy.groups, None).map_err(broken)?;
-            let verdict = policy.verdict(&question, &prepared).map_err(broken)?;
+            let verdict = policy.verdict(question, &prepared).map_err(broken)?;
             if !verdict.allowed() {
-                let explanation = Box::new(policy.explain(&question).map_err(broken)?);
+                let explanation = Box::new(policy.explain_to_job(question).map_err(broken)?);
                 return Err(Denied::Policy {
                     policy_version: policy.version(),
                     by_default: verdict.by_default.filter(|_| verdict.forbidden_by.is_empty()),
-                    question: Box::new(question),
+                    question: Box::new(question.clone()),
+                    all,
                     explanation,
                 });
             }
@@ -157,7 +161,9 @@ impl Explain for Denied {
                     hints.push("a rule that means to allow it names it in so many words".to_owned());
                 }
                 let told: Vec<_> = explanation.trials.iter().filter(|trial| trial.of_own_repository).collect();
-                if let Some(nearest) = told.first() {
+                // A rule that does not forbid it has nothing to do with the answer.
+                let nearest = told.iter().find(|trial| trial.effect == "permit" || trial.applies);
+                if let Some(nearest) = nearest {
                     report = report.fact("rule", nearest.place());
                     for failed in &nearest.failed {
                         report = report.fact("failed", failed.in_words());

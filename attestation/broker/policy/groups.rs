@@ -78,15 +78,6 @@ impl Groups {
         self.names.contains(&group.to_string())
     }
 
-    /// Some member of a group, to try rules with.
-    pub(super) fn member(&self, group: &EntityUid, kind: &str) -> Option<&EntityUid> {
-        self.of
-            .iter()
-            .filter(|(member, groups)| member.type_name().basename() == kind && groups.contains(group))
-            .map(|(member, _)| member)
-            .min()
-    }
-
     /// How many entities there are.
     pub(super) fn len(&self) -> usize {
         self.of.len()

@@ -1,19 +1,15 @@
 //! What a policy must not say, however well it is typed.
 //!
-//! Each `permit` rule is tried by itself, so that a `forbid` beside it hides nothing: with nothing measured, and whatever
-//! the rule's own words claimed, it must not allow. It names the stage that it is for. It knows repositories by their ids.
+//! Each `permit` rule is looked at by itself, so that a `forbid` beside it hides nothing: with nothing measured it must not
+//! allow, whatever is claimed. It names the stage that it is for. It knows repositories by their ids.
 //! And there is a request that it would allow: a rule that never applies is not what its author meant.
 
 use super::groups::Groups;
-use super::question::{Action, Asked, Claimed, Kind, Measured, Question};
+use super::question::{Action, Kind};
 use super::rule::{Rule, Scope, covers};
-use attest_evidence::name::Stage;
 use attest_evidence::report::{Explain, Fault, Report};
-use cedar_policy::{Authorizer, Decision, EntityUid, PolicyId, PolicySet};
-use std::collections::BTreeSet;
-
-/// Words of a rule that are tried as claims. A rule with more of them is hard to read, too.
-const MOST_WORDS: usize = 24;
+use cedar_policy::PolicyId;
+use std::collections::{BTreeSet, HashMap};
 
 /// A rule that is refused although it fits the schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,8 +36,8 @@ pub enum Unsafe {
         /// What it looks at.
         attribute: &'static str,
     },
-    /// It looks at a job, and any repository's would do.
-    #[error("rule `{rule}` looks at a job's `{attribute}`, and any repository's would do")]
+    /// It looks at a job, and jobs of repositories that it does not name would do: of any, or of another issuer's.
+    #[error("rule `{rule}` looks at a job's `{attribute}`, and other repositories' would do")]
     AnyRepository {
         /// Which.
         rule: String,
@@ -79,7 +75,7 @@ impl Explain for Unsafe {
             Self::Renameable { .. } => report("AR-P109").hint("compare `repository_id` and `owner_id`"),
             Self::Untried { .. } => report("AR-P110"),
             Self::AnyRepository { .. } => report("AR-P111").hint(
-                "say whose job: `context.measured.job.repository_id == \"…\"`, or `principal in Repository::\"ISSUER#ID\"`",
+                "ids are an issuer's own, and others may have the same: `principal in Repository::\"ISSUER#ID\"`, or `context.measured.job.issuer == \"…\"` together with `repository_id` or `owner_id`",
             ),
             Self::Unreachable { .. } => report("AR-P112").hint("take it out, or write what was meant"),
         }
@@ -96,25 +92,34 @@ pub(super) fn lint(rules: &[Rule], groups: &Groups, impossible: &[PolicyId]) -> 
             let reason = "it asks about entities that are not the request's: only `principal` and `resource` may be asked what they are in";
             return Err(Unsafe::Untried { rule: rule.place(), reason: reason.to_owned() });
         }
+        if rule.reads(&["measured", "job", "repository"]) {
+            return Err(Unsafe::Renameable { rule: rule.place(), attribute: "repository" });
+        }
         if rule.permits && !about_admins_alone(rule) {
-            lint_permit(rule, groups)?;
+            lint_permit(rule)?;
         }
     }
+    let wider = Wider::file(rules);
     for (at, rule) in rules.iter().enumerate() {
         let unreachable = |reason: String| Err(Unsafe::Unreachable { rule: rule.place(), reason });
         if impossible.contains(rule.policy.id()) {
             return unreachable("its conditions are never true".to_owned());
         }
+        if let Some((what, value)) = no_such_value(rule) {
+            return unreachable(format!("there is no {what} `{value}`"));
+        }
         if let Some(attribute) = contradiction(rule) {
             return unreachable(format!("`{attribute}` can't be all that it asks for at once"));
         }
-        for (other_at, other) in rules.iter().enumerate() {
-            if at == other_at || !covers(other, rule, groups) {
+        for other_at in wider.of(rule) {
+            let Some(other) = rules.get(other_at).filter(|other| at != other_at && covers(other, rule, groups)) else {
                 continue;
-            }
+            };
             // Of two that say the same, the later is too much.
             let same = covers(rule, other, groups) && other.permits == rule.permits;
-            if other.permits == rule.permits && (!same || other_at < at) && other.leases == rule.leases {
+            // What is denied by default to the wider one the narrower one may lift.
+            let lifts = rule.lifts().is_subset(&other.lifts());
+            if other.permits == rule.permits && (!same || other_at < at) && other.leases == rule.leases && lifts {
                 return unreachable(format!("`{}` already says all of it", other.place()));
             }
             if rule.permits && !other.permits {
@@ -125,101 +130,68 @@ pub(super) fn lint(rules: &[Rule], groups: &Groups, impossible: &[PolicyId]) -> 
     Ok(())
 }
 
+/// Rules by the one thing that they ask for and fewest others do: whoever covers a rule asks for nothing that it does not.
+struct Wider<'a> {
+    by_condition: HashMap<&'a str, Vec<usize>>,
+    /// Those that ask for nothing.
+    unconditional: Vec<usize>,
+}
+
+impl<'a> Wider<'a> {
+    fn file(rules: &'a [Rule]) -> Self {
+        let mut common: HashMap<&str, usize> = HashMap::new();
+        for condition in rules.iter().flat_map(|rule| &rule.conditions) {
+            *common.entry(&condition.text).or_default() += 1;
+        }
+        let mut filed = Self { by_condition: HashMap::new(), unconditional: Vec::new() };
+        for (at, rule) in rules.iter().enumerate() {
+            let texts = rule.conditions.iter().map(|condition| condition.text.as_str());
+            match texts.min_by_key(|text| common.get(text).copied()) {
+                Some(rarest) => filed.by_condition.entry(rarest).or_default().push(at),
+                None => filed.unconditional.push(at),
+            }
+        }
+        filed
+    }
+
+    /// Those that may cover a rule.
+    fn of(&self, rule: &Rule) -> BTreeSet<usize> {
+        let filed = rule.conditions.iter().filter_map(|condition| self.by_condition.get(condition.text.as_str()));
+        filed.flatten().chain(&self.unconditional).copied().collect()
+    }
+}
+
 fn about_admins_alone(rule: &Rule) -> bool {
     rule.actions.as_ref().is_some_and(|actions| actions.iter().all(|action| action == "administer"))
 }
 
-fn lint_permit(rule: &Rule, groups: &Groups) -> Result<(), Unsafe> {
+fn lint_permit(rule: &Rule) -> Result<(), Unsafe> {
     let place = || rule.place();
-    if rule.reads(&["measured", "job", "repository"]) {
-        return Err(Unsafe::Renameable { rule: place(), attribute: "repository" });
+    if matches!(rule.scope, Scope::Any(_)) {
+        return Err(Unsafe::EveryStage { rule: place() });
     }
-    let of_job = |path: &&Vec<String>| path.len() > 2 && path[..2] == ["measured", "job"];
+    check_evidence(rule)?;
+    let of_job = |path: &&Vec<String>| {
+        path.first().is_some_and(|first| first == "measured") && path.get(1).is_some_and(|second| second == "job")
+    };
     let mut of_jobs = rule.conditions.iter().flat_map(|condition| &condition.reads).filter(of_job);
     if let Some(path) = of_jobs.next()
-        && !knows_whose_job(rule)
+        && !rule.knows_whose_job()
     {
         let attribute = path.last().cloned().unwrap_or_default();
         return Err(Unsafe::AnyRepository { rule: place(), attribute });
     }
-    let confined = match &rule.scope {
-        Scope::One(uid) | Scope::In(uid, _) => uid,
-        Scope::Any(_) => return Err(Unsafe::EveryStage { rule: place() }),
-    };
-    try_without_evidence(rule, confined, groups)
-}
-
-fn knows_whose_job(rule: &Rule) -> bool {
-    let by_principal =
-        |uid: &EntityUid| ["Repository", "RepositoryGroup", "Owner", "Job"].contains(&uid.type_name().basename());
-    rule.conditions.iter().any(|condition| {
-        condition.principal.as_ref().is_some_and(by_principal)
-            || condition.allows_only(&["measured", "job", "repository_id"]).is_some()
-            || condition.allows_only(&["measured", "job", "owner_id"]).is_some()
-    })
-}
-
-/// Asks for what a rule is about without any proof, in all of the rule's own words.
-fn try_without_evidence(rule: &Rule, confined: &EntityUid, groups: &Groups) -> Result<(), Unsafe> {
-    let untried = |reason: String| Unsafe::Untried { rule: rule.place(), reason };
-    let document = rule.policy.to_json().map_err(|error| untried(error.to_string()))?;
-    let mut words = BTreeSet::from([String::new()]);
-    collect_words(&document, &mut words);
-    if words.len() > MOST_WORDS {
-        return Err(untried(format!("it has more than {MOST_WORDS} different words")));
-    }
-    let mut alone = PolicySet::new();
-    alone.add(rule.policy.clone()).map_err(|error| untried(error.to_string()))?;
-    let nothing = BTreeSet::from([String::new()]);
-    let tried = |path: &[&str]| if rule.reads(path) { &words } else { &nothing };
-    for (action, kind) in Action::ALL {
-        if rule.actions.as_ref().is_some_and(|actions| !actions.contains(action.as_str())) {
-            continue;
-        }
-        let Some(ask) = something(action, kind, confined, groups) else { continue };
-        for step in tried(&["claimed", "step"]) {
-            for why in tried(&["claimed", "why"]) {
-                for manifest in tried(&["measured", "manifest"]) {
-                    for mode in ["read", "write"] {
-                        let arguments = words.iter().cloned().collect();
-                        let question = Question {
-                            ask: ask.clone(),
-                            measured: Measured { manifest: manifest.clone(), arguments, ..Measured::default() },
-                            claimed: Claimed { step: step.clone(), why: why.clone() },
-                            formats: words.clone(),
-                            mode: (kind == Kind::Directory).then(|| mode.to_owned()),
-                        };
-                        let prepared = question.prepare(groups, None).map_err(untried)?;
-                        let response = Authorizer::new().is_authorized(&prepared.request, &alone, &prepared.entities);
-                        if response.decision() == Decision::Allow {
-                            return Err(Unsafe::WithoutEvidence { rule: rule.place(), action: action.as_str() });
-                        }
-                        if kind != Kind::Directory {
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-    }
     Ok(())
 }
 
-/// Something of a kind that a rule is about, if there can be such a thing.
-fn something(action: Action, kind: Kind, confined: &EntityUid, groups: &Groups) -> Option<Asked> {
-    let of = |resource: &str| {
-        let (stage, name) = resource.split_once('/')?;
-        Some(Asked { action, kind, stage: stage.parse().ok()?, name: name.to_owned() })
-    };
-    match confined.type_name().basename() {
-        "Stage" => {
-            let stage: Stage = confined.id().unescaped().parse().ok()?;
-            Some(Asked { action, kind, stage, name: "anything".to_owned() })
-        }
-        group if group.ends_with("Group") => of(groups.member(confined, kind.entity())?.id().unescaped()),
-        own if own == kind.entity() => of(confined.id().unescaped()),
-        _ => None,
+/// Whether all that a rule asks for is so for somebody who proves nothing: one part that never is will do.
+fn check_evidence(rule: &Rule) -> Result<(), Unsafe> {
+    if rule.conditions.iter().any(super::rule::Condition::is_false_without_evidence) {
+        return Ok(());
     }
+    let about = |(action, _): &(Action, Kind)| rule.actions.as_ref().is_none_or(|own| own.contains(action.as_str()));
+    let action = Action::ALL.iter().find(|pair| about(pair)).map_or("use", |(action, _)| action.as_str());
+    Err(Unsafe::WithoutEvidence { rule: rule.place(), action })
 }
 
 /// An attribute that is asked to be two things at once.
@@ -244,19 +216,12 @@ fn contradiction(rule: &Rule) -> Option<String> {
     None
 }
 
-/// The texts that a rule compares with.
-fn collect_words(document: &serde_json::Value, words: &mut BTreeSet<String>) {
-    use serde_json::Value;
-    match document {
-        Value::Object(members) => {
-            for (name, value) in members {
-                match value {
-                    Value::String(word) if name == "Value" => drop(words.insert(word.clone())),
-                    value => collect_words(value, words),
-                }
-            }
-        }
-        Value::Array(values) => values.iter().for_each(|value| collect_words(value, words)),
-        _ => {}
-    }
+/// A value that an attribute never has.
+fn no_such_value(rule: &Rule) -> Option<(&'static str, String)> {
+    const VALUES: [(&str, &[&str]); 2] =
+        [("tpm_class", &["discrete", "firmware", "virtual", "software"]), ("isolation", &["agent", "direct"])];
+    VALUES.into_iter().find_map(|(name, known)| {
+        let wanted = rule.conditions.iter().find_map(|condition| condition.allows_only(&["measured", name]))?;
+        wanted.into_iter().find(|value| !known.contains(&value.as_str())).map(|value| (name, value))
+    })
 }

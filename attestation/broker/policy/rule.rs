@@ -1,7 +1,8 @@
 //! One rule, taken apart: what it is about, and each thing that it asks for, so that a no can say which of them failed.
 
+use super::evidence::is_false_without_evidence;
 use super::groups::Groups;
-use super::question::{Prepared, Question, uid};
+use super::question::{CiJob, Prepared, Question, uid};
 use cedar_policy::pst::{
     ActionConstraint, BinaryOp, Clause, Effect, EntityOrSlot, EntityUID, Expr, Literal, PatternElem, Policy as Tree,
     PrincipalConstraint, ResourceConstraint, UnaryOp, Var,
@@ -97,6 +98,9 @@ impl Rule {
             ResourceConstraint::In(one) => Scope::In(entity(one)?, None),
             ResourceConstraint::IsIn(kind, one) => Scope::In(entity(one)?, Some(kind.to_string())),
         };
+        if let Some((other, _)) = policy.annotations().find(|(name, _)| !["id", "leases"].contains(name)) {
+            return Err(format!("it has an annotation `@{other}`, and there are `@id` and `@leases`"));
+        }
         let leases = match policy.annotation("leases") {
             None => 1,
             Some(number) => number
@@ -106,7 +110,7 @@ impl Rule {
                 .ok_or_else(|| format!("`@leases` takes a number from 1 to {MOST_LEASES}"))?,
         };
         let source = policy.to_cedar().unwrap_or_default();
-        let line = text.find(source.as_str()).map(|at| text.get(..at).unwrap_or_default().matches('\n').count() + 1);
+        let line = line_of(text, &source);
         Ok(Self {
             id: policy.id().to_string(),
             line,
@@ -161,6 +165,41 @@ impl Rule {
         })
     }
 
+    fn principals(&self) -> impl Iterator<Item = &EntityUid> {
+        self.conditions.iter().filter_map(|condition| condition.principal.as_ref())
+    }
+
+    fn allows_only(&self, path: &[&str]) -> Option<BTreeSet<String>> {
+        self.conditions.iter().find_map(|condition| condition.allows_only(path))
+    }
+
+    /// Whether it says whose jobs it is for, by id and issuer: ids are an issuer's own.
+    pub(super) fn knows_whose_job(&self) -> bool {
+        let whose = ["Repository", "RepositoryGroup", "Owner", "Job"];
+        let by_claims = self.allows_only(&["measured", "job", "issuer"]).is_some()
+            && (self.allows_only(&["measured", "job", "repository_id"]).is_some()
+                || self.allows_only(&["measured", "job", "owner_id"]).is_some());
+        by_claims || self.principals().any(|uid| whose.contains(&uid.type_name().basename()))
+    }
+
+    /// Whether it is for the repository of this job, by name, and so may be told to that job.
+    pub(super) fn is_of_repository(&self, job: &CiJob) -> bool {
+        let own = format!("{}#{}", job.issuer, job.repository_id);
+        let by_principal =
+            self.principals().any(|uid| uid.type_name().basename() == "Repository" && uid.id().unescaped() == own);
+        let names =
+            |what, value: &String| self.allows_only(&["measured", "job", what]).is_some_and(|all| all.contains(value));
+        by_principal || (names("issuer", &job.issuer) && names("repository_id", &job.repository_id))
+    }
+
+    /// What is denied by default and it lifts.
+    pub(super) fn lifts(&self) -> BTreeSet<&'static str> {
+        let of_strangers = super::EVENTS_OF_STRANGERS.into_iter();
+        let events = of_strangers.filter(|event| self.names(&["measured", "job", "event"], event));
+        let unprotected = self.denies(&["measured", "job", "ref_protected"]).then_some("unprotected refs");
+        events.chain(unprotected).collect()
+    }
+
     /// Where it stands, for people.
     pub(super) fn place(&self) -> String {
         self.line.map_or_else(|| self.id.clone(), |line| format!("{} (line {line})", self.id))
@@ -170,6 +209,14 @@ impl Rule {
     pub(super) fn entities(&self) -> Vec<EntityUid> {
         self.policy.entity_literals()
     }
+}
+
+/// The line where a rule begins, counted from 1; a copy of it in a comment is none.
+fn line_of(text: &str, source: &str) -> Option<usize> {
+    let before = |at: usize| text.get(..at).unwrap_or_default();
+    let commented = |at: usize| before(at).rsplit('\n').next().unwrap_or_default().contains("//");
+    let at = text.match_indices(source).map(|(at, _)| at).find(|at| !commented(*at))?;
+    Some(before(at).matches('\n').count() + 1)
 }
 
 fn entity(one: &EntityOrSlot) -> Result<EntityUid, String> {
@@ -212,7 +259,15 @@ impl Condition {
         let mut reads = Vec::new();
         collect_reads(&tree, &mut reads);
         let wanted = wanted(&tree);
-        Ok(Self { text, expression, tree: Some(tree), reads, wanted, principal: None })
+        // `principal in …` may stand in a condition as well.
+        let principal = match &*tree {
+            Expr::BinaryOp { op: BinaryOp::In | BinaryOp::Eq, left, right } => match (&**left, &**right) {
+                (Expr::Var(Var::Principal), Expr::Literal(Literal::EntityUID(of))) => Some(named(of)?),
+                _ => None,
+            },
+            _ => None,
+        };
+        Ok(Self { text, expression, tree: Some(tree), reads, wanted, principal })
     }
 
     fn principal(constraint: &PrincipalConstraint) -> Result<Option<Self>, String> {
@@ -226,6 +281,16 @@ impl Condition {
         let text = if text.starts_with("principal") { text } else { format!("principal {text}") };
         let expression: Expression = text.parse().map_err(|error: cedar_policy::ParseErrors| error.to_string())?;
         Ok(Some(Self { text, expression, tree: None, reads: Vec::new(), wanted: None, principal: Some(of) }))
+    }
+
+    /// Whether it is false for somebody who proves nothing, whatever is claimed.
+    pub(super) fn is_false_without_evidence(&self) -> bool {
+        match (&self.tree, &self.principal) {
+            (Some(tree), _) => is_false_without_evidence(tree),
+            // A constraint on the principal: it is in the stage that it asks of, and in nothing else.
+            (None, Some(of)) => of.type_name().basename() != "Stage",
+            (None, None) => false,
+        }
     }
 
     /// Whether it holds. What can't be evaluated, since something is not there, does not.
@@ -336,7 +401,7 @@ fn quoted(value: String) -> String {
 }
 
 /// The path below `context` that an expression is.
-fn path(expression: &Expr) -> Option<Vec<String>> {
+pub(super) fn path(expression: &Expr) -> Option<Vec<String>> {
     match expression {
         Expr::Var(Var::Context) => Some(Vec::new()),
         Expr::GetAttr { expr, attr } => {

@@ -63,40 +63,73 @@ fn the_policy_of_a_new_broker_fits_the_schema_and_gives_nothing_of_other_stages(
 fn p02_a_rule_that_asks_for_no_proof_is_refused() {
     let rule = |when: &str| format!("@id(\"r\") permit (principal, action, resource in Stage::\"prod\") {when};");
     let without = |action| PolicyError::Unsafe(Unsafe::WithoutEvidence { rule: "r (line 1)".to_owned(), action });
-    // The controls: what asks for a proof is taken.
+    let job = format!("context.measured has job && principal in Repository::\"{ISSUER}#74\"");
+    // The controls: what asks for a proof is taken, also among other things.
     for when in [
         "when { context.measured.isolation == \"agent\" }",
         "when { context.claimed.step == \"x\" && context.measured.tpm_class == \"discrete\" }",
-        "when { context.measured has job && context.measured.job.repository_id == \"74\" }",
+        &format!("when {{ {job} }}"),
         "when { context.measured.arguments.contains(\"--dry-run\") && context.measured.isolation == \"agent\" }",
+        "when { [\"agent\", \"direct\"].contains(context.measured.isolation) }",
+        "when { context.measured.runner like \"builder-*\" }",
+        "when { context.measured.isolation == \"agent\" && (context.claimed.step == \"a\" || context.claimed.step == \"b\") }",
+        "when { if context.claimed.step == \"a\" then context.measured.isolation == \"agent\" else context.measured.tpm_class == \"discrete\" }",
+        "unless { context.measured.isolation != \"agent\" || context.claimed.step == \"x\" }",
     ] {
         assert!(compile(&rule(when)).is_ok(), "{when}: {:?}", compile(&rule(when)).err());
     }
     let component = "ab".repeat(32);
     let principal = format!("permit (principal == Step::\"{component}\", action, resource in Stage::\"prod\");");
     assert!(compile(&principal).is_ok());
+    let many: Vec<_> = (0..40).map(|id| format!("\"{id}\"")).collect();
+    let many = format!(
+        "when {{ context.measured has job && context.measured.job.issuer == \"{ISSUER}\" && [{}].contains(context.measured.job.repository_id) }}",
+        many.join(", ")
+    );
+    assert!(compile(&rule(&many)).is_ok());
     for when in [
         "",
         "when { true }",
         "when { context.claimed.step == \"release\" }",
-        "when { context.claimed.why like \"*\" }",
+        "when { context.claimed.step like \"release*\" }",
+        "when { context.claimed.why like \"?*\" }",
+        "when { context.claimed.why != \"\" && context.claimed.step != \"\" }",
         "when { context.claimed.step == \"a\" && context.claimed.why == \"b\" }",
         "when { context.measured.isolation != \"direct\" }",
+        "when { context.measured.runner like \"*\" }",
         "unless { context.measured.tpm_class == \"software\" }",
         "unless { context.measured has job }",
         "when { context.measured.isolation == \"agent\" || context.claimed.step == \"x\" }",
+        "when { if context.claimed.step == \"a\" then context.measured.isolation == \"agent\" else true }",
+        "when { [context.claimed.step, \"a\"].contains(context.measured.isolation) }",
         // The job chooses its arguments and its manifest.
         "when { context.measured.arguments.contains(\"--dry-run\") }",
+        "when { !context.measured.arguments.contains(\"--prod\") }",
+        "unless { context.measured.arguments.contains(\"--prod\") }",
+        "when { context.measured.arguments.isEmpty() }",
+        "when { context.measured.arguments == [\"x\"] }",
         "when { context.measured.manifest == \"00\" }",
+        "when { context.measured.manifest != \"\" }",
+        // It asks for what it likes, of the stage that it likes.
+        "when { resource == Secret::\"prod/npm\" }",
+        "when { resource is Secret }",
+        "when { principal in Stage::\"prod\" }",
     ] {
         assert_eq!(refused(&rule(when)), without("reveal"), "{when}");
     }
     let stage = "@id(\"r\") permit (principal in Stage::\"prod\", action, resource in Stage::\"prod\");";
     assert_eq!(refused(stage), without("reveal"));
-    let sign = "@id(\"r\") permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\");";
-    assert_eq!(refused(sign), without("sign"));
-    let formats = "@id(\"r\") permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\") when { context.formats.contains(\"raw\") };";
-    assert_eq!(refused(formats), without("sign"));
+    for formats in [
+        "",
+        "when { context.formats.contains(\"raw\") }",
+        "when { !context.formats.contains(\"ssh\") }",
+        "when { context.formats == [\"raw\"] }",
+    ] {
+        let sign = format!(
+            "@id(\"r\") permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\") {formats};"
+        );
+        assert_eq!(refused(&sign), without("sign"), "{formats}");
+    }
     let mode = "@id(\"r\") permit (principal, action == Action::\"use\", resource is Directory in Stage::\"prod\") when { context has mode && context.mode == \"read\" };";
     assert_eq!(refused(mode), without("use"));
     // A `forbid` beside it does not make it better.
@@ -116,30 +149,42 @@ fn p02_a_rule_names_its_stage_and_knows_repositories_by_their_ids() {
             "@id(\"r\") permit (principal, action, resource in Stage::\"prod\") when {{ context.measured has job && {when} }};"
         )
     };
-    let named = of_job(
-        "context.measured.job.repository == \"octo-org/octo-repo\" && context.measured.job.repository_id == \"74\"",
-    );
+    let renameable =
+        || PolicyError::Unsafe(Unsafe::Renameable { rule: "r (line 1)".to_owned(), attribute: "repository" });
+    let own = format!("principal in Repository::\"{ISSUER}#74\"");
     assert_eq!(
-        refused(&named),
-        PolicyError::Unsafe(Unsafe::Renameable { rule: "r (line 1)".to_owned(), attribute: "repository" })
+        refused(&of_job(&format!("context.measured.job.repository == \"octo-org/octo-repo\" && {own}"))),
+        renameable()
     );
-    // A workflow of any repository's is a workflow that anybody may write.
+    let forbid = "@id(\"r\") forbid (principal, action, resource in Stage::\"prod\") when { context.measured has job && context.measured.job.repository == \"evil/fork\" };";
+    assert_eq!(refused(&format!("{forbid}{}", DEVELOPMENT)), renameable());
+    // A workflow of any repository's is a workflow that anybody may write; and an id is its issuer's alone.
     for (when, attribute) in [
-        ("context.measured.job.workflow_ref == \"o/r/.github/workflows/release.yml@refs/heads/main\"", "workflow_ref"),
-        ("context.measured.job.ref_protected", "ref_protected"),
-        ("context.measured.job.issuer == \"https://issuer.example\"", "issuer"),
-        ("context.measured.job.repository_id like \"7*\"", "repository_id"),
+        ("context.measured.isolation == \"agent\"", "job"),
+        ("context.measured.job.workflow_ref == \"o/r/.github/workflows/release.yml@refs/heads/main\"", "job"),
+        ("context.measured.job.ref_protected", "job"),
+        ("context.measured.job.issuer == \"https://issuer.example\"", "job"),
+        ("context.measured.job.repository_id == \"74\"", "job"),
+        (
+            "context.measured.job.issuer == \"https://issuer.example\" && context.measured.job.repository_id like \"7*\"",
+            "job",
+        ),
         // Every repository but one.
-        ("context.measured.job.repository_id != \"74\"", "repository_id"),
+        (
+            "context.measured.job.issuer == \"https://issuer.example\" && context.measured.job.repository_id != \"74\"",
+            "job",
+        ),
     ] {
         let wanted = Unsafe::AnyRepository { rule: "r (line 1)".to_owned(), attribute: attribute.to_owned() };
         assert_eq!(refused(&of_job(when)), PolicyError::Unsafe(wanted), "{when}");
     }
     for when in [
-        "[\"74\", \"75\"].contains(context.measured.job.repository_id) && context.measured.job.event == \"push\"",
-        "context.measured.job.owner_id == \"65\" && context.measured.job.ref_protected",
+        "context.measured.job.issuer == \"https://issuer.example\" && [\"74\", \"75\"].contains(context.measured.job.repository_id)",
+        "context.measured.job.issuer == \"https://issuer.example\" && context.measured.job.owner_id == \"65\"",
+        &own,
+        "principal in Owner::\"https://issuer.example#65\"",
     ] {
-        assert!(compile(&of_job(when)).is_ok(), "{when}");
+        assert!(compile(&of_job(when)).is_ok(), "{when}: {:?}", compile(&of_job(when)).err());
     }
 }
 
@@ -225,7 +270,7 @@ fn a_rule_that_is_never_reached_is_refused() {
         "a",
         "measured.isolation",
     );
-    let both = "context.measured has job && context.measured.job.repository_id == \"74\" && context.measured.job.ref_protected && !context.measured.job.ref_protected";
+    let both = "context.measured has job && principal in Repository::\"https://issuer.example#74\" && context.measured.job.ref_protected && !context.measured.job.ref_protected";
     unreachable(&permit("a", both), "a", "ref_protected");
     unreachable(&permit("a", &format!("{agent} && false")), "a", "never true");
     // The controls: neither covers the other.
@@ -242,7 +287,7 @@ fn a_rule_that_is_never_reached_is_refused() {
 fn c03_what_is_denied_by_default_is_allowed_only_in_so_many_words() {
     let rule = |when: &str| {
         format!(
-            "permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\") when {{ context.measured has job && context.measured.job.repository_id == \"74\" {when} }};"
+            "permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\") when {{ context.measured has job && principal in Repository::\"{ISSUER}#74\" {when} }};"
         )
     };
     let ask = |policy: &Policy, job: CiJob| policy.allows(&question("sign key prod/release", Some(job))).unwrap();
@@ -266,20 +311,79 @@ fn c03_what_is_denied_by_default_is_allowed_only_in_so_many_words() {
     let unprotected = || CiJob { ref_protected: false, git_ref: "refs/heads/topic".into(), ..job() };
     assert!(!ask(&plain, unprotected()));
     assert!(ask(&compile(&rule("&& !context.measured.job.ref_protected")).unwrap(), unprotected()));
-    let dev = "permit (principal, action == Action::\"sign\", resource == Key::\"dev/release\") when { context.measured has job && context.measured.job.repository_id == \"74\" };";
+    let dev = "permit (principal, action == Action::\"sign\", resource == Key::\"dev/release\") when { context.measured has job && principal in Repository::\"https://issuer.example#74\" };";
     assert!(compile(dev).unwrap().allows(&question("sign key dev/release", Some(unprotected()))).unwrap());
+}
+
+#[test]
+fn a_rule_may_lift_a_default_beside_the_rule_that_does_not() {
+    let rule = |id: &str, more: &str| {
+        format!(
+            "@id(\"{id}\") permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\") when {{ context.measured has job && principal in Repository::\"{ISSUER}#74\" {more} }};\n"
+        )
+    };
+    for more in ["&& context.measured.job.event == \"pull_request\"", "&& !context.measured.job.ref_protected"] {
+        compile(&(rule("own", "") + &rule("lifted", more))).unwrap();
+    }
+    // What lifts nothing is covered as ever.
+    assert!(matches!(
+        refused(&(rule("own", "") + &rule("b", "&& context.measured.job.event == \"push\""))),
+        PolicyError::Unsafe(Unsafe::Unreachable { .. })
+    ));
+}
+
+#[test]
+fn what_is_told_to_a_job_is_of_its_own_repository_at_its_own_issuer() {
+    let policy = compile(&format!(
+        "@id(\"own\") permit (principal in Repository::\"{ISSUER}#74\", action == Action::\"reveal\", resource == Secret::\"prod/npm\") when {{ context.measured.runner == \"a\" }};\n\
+         @id(\"claims\") permit (principal, action == Action::\"reveal\", resource == Secret::\"prod/npm\") when {{ context.measured has job && context.measured.job.issuer == \"{ISSUER}\" && context.measured.job.repository_id == \"74\" && context.measured.runner == \"b\" }};\n\
+         @id(\"but\") forbid (principal, action == Action::\"reveal\", resource == Secret::\"prod/npm\") when {{ context.measured has job && context.measured.job.workflow_ref == \"HIDDEN\" }} unless {{ context.measured.job.repository_id == \"99\" }};\n"
+    ))
+    .unwrap();
+    let told = |job: CiJob| {
+        let told = policy.explain_to_job(&question("reveal secret prod/npm", Some(job))).unwrap();
+        told.trials.into_iter().map(|trial| trial.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(told(job()), ["own", "claims"]);
+    assert!(told(CiJob { repository_id: "75".into(), ..job() }).is_empty());
+    assert!(told(CiJob { issuer: "https://other.example".into(), ..job() }).is_empty());
+}
+
+#[test]
+fn slips_of_the_pen_are_refused() {
+    let rule = |annotation: &str, when: &str| {
+        format!("{annotation} permit (principal, action, resource in Stage::\"prod\") when {{ {when} }};")
+    };
+    for (annotation, when) in [
+        ("@lease(\"5\")", "context.measured.isolation == \"agent\""),
+        ("@leases(\"x\")", "context.measured.isolation == \"agent\""),
+        ("", "context.measured.tpm_class == \"discret\""),
+        ("", "[\"agent\", \"agnet\"].contains(context.measured.isolation)"),
+    ] {
+        assert!(
+            matches!(
+                refused(&rule(annotation, when)),
+                PolicyError::Unsafe(Unsafe::Untried { .. } | Unsafe::Unreachable { .. })
+            ),
+            "{annotation} {when}"
+        );
+    }
+    // A rule that stands in a comment, too, is where it stands as a rule.
+    let text =
+        "permit (principal, action, resource in Stage::\"dev\") when { context.measured.isolation == \"agent\" };";
+    assert_eq!(compile(&format!("// {text}\n\n{text}")).unwrap().rules[0].line, Some(3));
 }
 
 #[test]
 fn an_explanation_names_the_rule_the_claim_what_it_wants_and_what_it_got() {
     let policy = compile(
         "// Releases.\n@id(\"release\")\npermit (principal in Runner::\"builder-1\", action == Action::\"reveal\", resource == Secret::\"prod/npm\")\n\
-         when { context.measured has job && context.measured.job.repository_id == \"74\"\n\
+         when { context.measured has job && principal in Repository::\"https://issuer.example#74\"\n\
                 && context.measured.job.workflow_ref == \"o/r/.github/workflows/release.yml@refs/heads/main\" };\n\
          @id(\"twin\") permit (principal, action == Action::\"reveal\", resource in Stage::\"staging\")\n\
          when { context.measured.isolation == \"agent\" };\n\
          @id(\"of-others\") permit (principal, action == Action::\"reveal\", resource == Secret::\"prod/npm\")\n\
-         when { context.measured has job && context.measured.job.repository_id == \"99\" };",
+         when { context.measured has job && context.measured.job.issuer == \"https://issuer.example\" && context.measured.job.repository_id == \"99\" };",
     )
     .unwrap();
     let other = CiJob { workflow_ref: "o/r/.github/workflows/ci.yml@refs/pull/91/merge".into(), ..job() };
@@ -296,7 +400,7 @@ fn an_explanation_names_the_rule_the_claim_what_it_wants_and_what_it_got() {
         }]
     );
     let passed: Vec<_> = nearest.passed.iter().map(|passed| passed.what.as_str()).collect();
-    assert_eq!(passed, ["runner", "job", "job.repository_id"]);
+    assert_eq!(passed, ["runner", "job", "repository"]);
     assert_eq!(
         explanation.proposals(&explanation.trials),
         [
@@ -361,8 +465,8 @@ fn what_the_index_leaves_out_could_not_have_mattered() {
     {
         for (with, when) in [
             "context.measured.isolation == \"agent\"",
-            "context.measured has job && context.measured.job.repository_id == \"74\"",
-            "context.measured has job && [\"74\", \"75\"].contains(context.measured.job.repository_id) && context.measured.job.event == \"push\"",
+            "context.measured has job && principal in Repository::\"https://issuer.example#74\"",
+            "context.measured has job && context.measured.job.issuer == \"https://issuer.example\" && [\"74\", \"75\"].contains(context.measured.job.repository_id) && context.measured.job.event == \"push\"",
             "context.measured.tpm_class == \"discrete\"",
         ]
         .into_iter()
@@ -413,7 +517,7 @@ fn what_the_index_leaves_out_could_not_have_mattered() {
 #[test]
 fn cases_are_held_against_a_policy() {
     let policy = compile(
-        "@id(\"release\") permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\") when { context.measured has job && context.measured.job.repository_id == \"74\" };",
+        "@id(\"release\") permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\") when { context.measured has job && principal in Repository::\"https://issuer.example#74\" };",
     )
     .unwrap();
     let cases = Cases::parse(
@@ -421,6 +525,7 @@ fn cases_are_held_against_a_policy() {
         [given.measured]
         isolation = "agent"
         [given.measured.job]
+        issuer = "https://issuer.example"
         repository_id = "74"
         event = "push"
         ref_protected = true

@@ -5,6 +5,7 @@ use super::Policy;
 use super::question::{Asked, Prepared, Question};
 use super::rule::{Rule, Tried};
 use attest_evidence::name::Stage;
+use attest_evidence::report::Escaped;
 use serde::Serialize;
 
 /// A rule, tried with a question.
@@ -46,19 +47,16 @@ impl Finding {
     }
 
     /// In a line, for people.
+    /// Values come from outside: what would write another line is escaped.
     pub fn in_words(&self) -> String {
-        format!("{}: want {}, got {}", self.what, self.wanted, self.got)
+        format!("{}: want {}, got {}", self.what, Escaped(&self.wanted), Escaped(&self.got))
     }
 }
 
 impl Trial {
     pub(super) fn of(rule: &Rule, question: &Question, prepared: &Prepared, overridden: Option<String>) -> Self {
         let tried = rule.try_conditions(question, prepared);
-        let names_repository = |tried: &Tried| {
-            let what = tried.what.as_str();
-            tried.held && (what == "job.repository_id" || what == "repository")
-        };
-        let of_own_repository = question.measured.job.is_some() && tried.iter().any(names_repository);
+        let of_own_repository = question.measured.job.as_ref().is_some_and(|job| rule.is_of_repository(job));
         let (passed, failed): (Vec<_>, Vec<_>) = tried.into_iter().partition(|tried| tried.held);
         Self {
             rule: rule.id.clone(),
@@ -131,12 +129,21 @@ impl Policy {
     /// # Errors
     /// The question can't be put, in words.
     pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
+        self.explain_by(question, |_| true)
+    }
+
+    /// The same, with the rules that are for the repository of the asking job alone: what that job may be told.
+    pub(super) fn explain_to_job(&self, question: &Question) -> Result<Explanation, String> {
+        self.explain_by(question, |rule| question.measured.job.as_ref().is_some_and(|job| rule.is_of_repository(job)))
+    }
+
+    fn explain_by(&self, question: &Question, wanted: impl Fn(&Rule) -> bool) -> Result<Explanation, String> {
         let prepared = question.prepare(&self.groups, None)?;
         let verdict = self.verdict(question, &prepared)?;
         let mut trials: Vec<_> = self
             .rules
             .iter()
-            .filter(|rule| rule.is_about(question, &prepared))
+            .filter(|rule| wanted(rule) && rule.is_about(question, &prepared))
             .map(|rule| {
                 let overridden = rule.permits.then(|| Self::denied_by_default(rule, question)).flatten();
                 Trial::of(rule, question, &prepared, overridden)

@@ -92,6 +92,8 @@ pub struct BoundDirectory {
     pub name: DirectoryName,
     /// What the step may do in it.
     pub mode: DirectoryMode,
+    /// Why, in the words of the manifest.
+    pub why: String,
 }
 
 /// What a step may do in a directory.
@@ -227,7 +229,11 @@ mod tests {
             component: Sha256Digest::of(b"component"),
             manifest: Sha256Digest::of(b"manifest"),
             arguments: vec!["v1".into()],
-            directories: vec![BoundDirectory { name: "dist".parse().unwrap(), mode: DirectoryMode::Write }],
+            directories: vec![BoundDirectory {
+                name: "dist".parse().unwrap(),
+                mode: DirectoryMode::Write,
+                why: "writes".to_owned(),
+            }],
             measurement: None,
             hpke_public_key: [7; 32],
             secrets: vec![SecretRequest { name: "a/b".parse().unwrap(), usage: SecretUse::Reveal, why: "w".into() }],
