@@ -20,7 +20,7 @@ use attest_appraisal::{AppraisedHost, HostRefused, Purpose, QuoteRefused};
 use attest_evidence::exchange::{
     Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
 };
-use attest_evidence::name::{JobSessionId, LeaseId, SecretName};
+use attest_evidence::name::{JobSessionId, LeaseId, RunnerName, SecretName};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::{Malformed, SecretBytes, Sha256Digest};
 use serde::Serialize;
@@ -136,12 +136,33 @@ impl Broker {
             report: &report,
             asked: None,
             claimed: None,
+            runner: None,
+            job: None,
+            run_url: None,
             questions: None,
             policy_version: None,
             unrecorded_before: 0,
         };
         if refused.after_quote() {
             entry.asked = request.as_ref();
+            // By a key that is enrolled; in a job, if it named its session.
+            let context = async {
+                let runner = self.store.runner_by_key(&challenge.ak).await?.map(|row| row.runner.name);
+                let session = request.as_ref().and_then(|request| request.session.as_ref());
+                let session = match session {
+                    Some(session) => self.store.session(session).await?,
+                    None => None,
+                };
+                Ok::<_, StoreError>((runner, session))
+            };
+            match context.await {
+                Ok((runner, session)) => {
+                    entry.runner = runner;
+                    entry.run_url = session.as_ref().map(|session| session.claims.run_url.clone());
+                    entry.job = session.map(|session| (session.issuer, session.job));
+                }
+                Err(error) => return error.into(),
+            }
             if let Refused::Denied(Denied::Policy { all, policy_version, .. }) = refused {
                 entry.questions = Some(all);
                 entry.policy_version = Some(*policy_version);
@@ -237,7 +258,7 @@ impl Refused {
     /// Whether somebody should look, and at what.
     fn alarm(&self) -> Option<(AlarmKind, Option<String>)> {
         match self {
-            Self::Session(SessionRefused::RedeemedBefore { job }) => {
+            Self::Session(SessionRefused::RedeemedBefore { job } | SessionRefused::RedeemedHere { job }) => {
                 Some((AlarmKind::SecondRedemption, Some(job.clone())))
             }
             Self::SecondLease { job, .. } => Some((AlarmKind::SecondLease, Some(job.clone()))),
@@ -397,6 +418,13 @@ struct RefusedEntry<'a> {
     /// What was claimed before that, as far as it can be told; nobody vouches for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     claimed: Option<Claimed<'a>>,
+    /// Whose it was, once a verified quote has said so, and in which CI job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runner: Option<RunnerName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<(String, String)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_url: Option<String>,
     /// What policy was asked and said no to.
     #[serde(skip_serializing_if = "Option::is_none")]
     questions: Option<&'a [Question]>,

@@ -136,7 +136,7 @@ impl Broker {
         let held: Vec<&LeaseId> = wish.claimed.held.iter().collect();
         let already = self.store.lease_keys(&held).await?.into_iter();
         let already: Vec<_> = already
-            .filter(|key| key.runner_id == runner && ["revoked", "lost"].contains(&key.state.as_str()))
+            .filter(|key| key.runner_id == runner && ["revoked", "lost", "job-ended"].contains(&key.state.as_str()))
             .map(|key| EndedLease { lease: key.lease, how: key.state })
             .collect();
         if !already.is_empty() {
@@ -244,6 +244,7 @@ impl Broker {
                 Ok((since, taken)) => {
                     last = Some(taken.last().map_or(since, |lease| lease.sequence));
                     for lease in taken {
+                        self.known_leases.forget(&lease.lease);
                         // Nobody has to watch.
                         let _ = self.taken.0.send(Arc::new(lease));
                     }

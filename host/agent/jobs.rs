@@ -68,6 +68,19 @@ struct Job {
     by_hook: bool,
 }
 
+/// The broker's code for a token whose issuer is not on its list.
+const UNLISTED_ISSUER: &str = "AR-J102";
+
+/// The job of some processes.
+pub(crate) enum Found {
+    /// None that is known.
+    None,
+    /// This one.
+    Session(JobSessionId),
+    /// They have a token that the broker does not believe, since it does not know who issued it: it says so.
+    NotBelieved(String),
+}
+
 /// What is remembered, a lock that is held while it changes, and who is told when a job ends.
 pub(crate) struct Jobs {
     changing: Mutex<()>,
@@ -109,53 +122,50 @@ impl Agent {
         peer: &Peer,
         token: Option<&CiToken>,
         by_hook: bool,
-    ) -> Result<Option<JobSessionId>, AgentError> {
+    ) -> Result<Found, AgentError> {
         let enrolled = self.state().enrolment()?;
         if enrolled.map_or(self.may_run_a_broker(), |enrolment| enrolment.broker_url == EMBEDDED) {
             // A broker of one's own knows no CI system.
-            return Ok(None);
+            return Ok(Found::None);
         }
         let _changing = self.jobs().changing.lock().await;
         let now = BootInstant::now().seconds();
         let mut remembered = read(self.state())?;
         remembered.jobs.retain(|job| job.expires > now);
         let own = remembered.jobs.iter().find(|job| job.peer == *peer).cloned();
-        let Some(token) = token else { return Ok(own.filter(|job| job.by_hook).map(|job| job.session)) };
+        let Some(token) = token else {
+            let by_hook = own.filter(|job| job.by_hook);
+            return Ok(by_hook.map_or(Found::None, |job| Found::Session(job.session)));
+        };
         let digest = token.expose(|token| Sha256Digest::of(token.as_bytes()));
         if let Some(job) = own.as_ref().filter(|job| job.token == digest) {
-            return Ok(Some(job.session.clone()));
+            return Ok(Found::Session(job.session.clone()));
         }
-        match self.redeem(token).await {
+        let held = own.map(|job| job.session);
+        match self.redeem(token, held).await {
             Ok(opened) => {
                 let SessionOpened { session, job, seconds, run_url } = opened;
-                remembered.jobs.retain(|job| job.peer != *peer);
+                // Another job of these processes takes its place; a fresh token of the same one is remembered with it.
+                let known = remembered.jobs.iter().position(|known| known.peer == *peer);
+                let known = known.map(|at| remembered.jobs.remove(at)).filter(|known| known.session == session);
                 if remembered.jobs.len() >= MOST_JOBS {
                     remembered.jobs.remove(0);
                 }
-                tracing::info!(%job, %session, %run_url, "a CI job has begun");
-                remembered.jobs.push(Job {
-                    peer: peer.clone(),
-                    token: digest,
-                    session: session.clone(),
-                    job,
-                    expires: now.saturating_add(seconds),
-                    by_hook,
-                });
+                let job = match known {
+                    Some(known) => Job { token: digest, ..known },
+                    None => {
+                        tracing::info!(%job, %session, %run_url, "a CI job has begun");
+                        let (peer, expires) = (peer.clone(), now.saturating_add(seconds));
+                        Job { peer, token: digest, session: session.clone(), job, expires, by_hook }
+                    }
+                };
+                remembered.jobs.push(job);
                 self.state().write(FILE, &remembered)?;
-                Ok(Some(session))
+                Ok(Found::Session(session))
             }
-            // The broker has verified the token, and says that this runner has redeemed its job: it is the one that
-            // these processes have a session of, or it is not theirs.
-            Err(AgentError::Broker(BrokerError::Refused(report, audit))) if report.code.to_string() == "AR-J306" => {
-                let named = report.facts.iter().find(|fact| fact.name == "job").map(|fact| fact.value.as_str());
-                match own.filter(|job| Some(job.job.as_str()) == named) {
-                    Some(job) => Ok(Some(job.session)),
-                    None => Err(AgentError::Broker(BrokerError::Refused(report, audit))),
-                }
-            }
-            Err(AgentError::Broker(BrokerError::Refused(report, _))) if report.code.to_string() == "AR-J102" => {
+            Err(AgentError::Broker(BrokerError::Refused(report, _))) if report.code.as_str() == UNLISTED_ISSUER => {
                 tracing::warn!(what = %report.what, "the step runs without a job");
-                Ok(None)
+                Ok(Found::NotBelieved(report.what))
             }
             Err(error) => Err(error),
         }
@@ -185,9 +195,10 @@ impl Agent {
         Ok(!ended.is_empty())
     }
 
-    async fn redeem(&self, token: &CiToken) -> Result<SessionOpened, AgentError> {
+    async fn redeem(&self, token: &CiToken, held: Option<JobSessionId>) -> Result<SessionOpened, AgentError> {
         let link = self.link().await?;
-        let request = token.expose(|token| SessionRequest { isolation: self.isolation(), token: token.to_owned() });
+        let isolation = self.isolation();
+        let request = token.expose(|token| SessionRequest { isolation, held, token: token.to_owned() });
         let bytes = self.attest(|challenge| write_session_bound(challenge, &request), session_qualifying_data).await?;
         Ok(link.client.redeem(bytes).await?)
     }

@@ -1,7 +1,7 @@
 //! The agent as a daemon: clients over a Unix socket, each known by the kernel's word.
 
 use crate::agent::{Agent, AgentError};
-use crate::jobs::Peer;
+use crate::jobs::{Found, Peer};
 use crate::keys::KeyError;
 use crate::signing::Message;
 use crate::spawner::WorkerUser;
@@ -231,7 +231,13 @@ impl Agent {
                 };
             }
             Request::StartJob { token } => {
-                self.session(&peer, Some(&token), true).await.map(Answer::Job).map_err(Refused::Agent)
+                let found = self.session(&peer, Some(&token), true).await;
+                found
+                    .map(|found| match found {
+                        Found::Session(session) => Answer::Job(Some(session)),
+                        Found::None | Found::NotBelieved(_) => Answer::Job(None),
+                    })
+                    .map_err(Refused::Agent)
             }
             Request::EndJob => self.end_job(&peer).await.map(Answer::JobEnded).map_err(Refused::Agent),
             Request::Quote { nonce, pcrs } => self.user_quote(&nonce, &pcrs).await.map_err(Refused::Agent),

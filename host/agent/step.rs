@@ -3,11 +3,11 @@
 use crate::agent::{Agent, AgentError};
 use crate::boottime::BootInstant;
 use crate::exchange::Recipient;
-use crate::jobs::Peer;
+use crate::jobs::{Found, Peer};
 use crate::spawner::WorkerUser;
 use crate::worker::{Deed, Served, Worker, WorkerEnd};
 use attest_evidence::exchange::{
-    BoundDirectory, GrantBody, KeyRequest, KeyUse, Request, SecretRequest, SecretUse, StepIdentity,
+    BoundDirectory, DirectoryMode, GrantBody, KeyRequest, KeyUse, Request, SecretRequest, SecretUse, StepIdentity,
 };
 use attest_evidence::name::{DirectoryName, JobSessionId, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
@@ -17,7 +17,7 @@ use attest_step::{
 };
 use attest_wire::Revealed;
 use attest_wire::client::{CiToken, End, Event};
-use attest_wire::worker::{GrantedDirectory, GrantedKey, GrantedSecret, Outcome, Start, WorkerLimits};
+use attest_wire::worker::{GrantedDirectory, GrantedKey, GrantedSecret, Level, Outcome, Start, WorkerLimits};
 use rustix::fs::{FileType, MemfdFlags, SealFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -203,7 +203,15 @@ impl Agent {
         phase(events, "read and check", began.elapsed()).await;
 
         let began = Instant::now();
-        let session = self.session(&peer, token.as_ref(), false).await?;
+        let session = match self.session(&peer, token.as_ref(), false).await? {
+            Found::Session(session) => Some(session),
+            Found::None => None,
+            Found::NotBelieved(what) => {
+                let message = format!("{what}: the step runs without a CI job");
+                let _ = events.send(Event::Log { level: Level::Warn, message }).await;
+                None
+            }
+        };
         drop(token);
         if session.is_some() {
             phase(events, "job", began.elapsed()).await;
@@ -212,6 +220,8 @@ impl Agent {
         let job_ends = session.as_ref().map(|session| self.jobs().end_of(session.clone()));
         let recipient = Recipient::generate();
         let (asked, keys) = self.request(&prepared, &arguments, stage, session, &recipient).await?;
+        // The lease's time counts from before it was asked for: here it never ends later than at the broker.
+        let before = BootInstant::now();
         let (grant, times) = self.exchange(&asked, &recipient).await?;
         phase(events, "challenge", times.challenge).await;
         phase(events, "quote", times.quote).await;
@@ -226,7 +236,7 @@ impl Agent {
             lease: body.lease.clone(),
             audit: body.audit.clone(),
             seconds,
-            handles: in_words(&body),
+            handles: in_words(&body, &asked),
             rules: body.rules.clone(),
             policy_version: body.policy_version,
             run_url: body.run_url.clone(),
@@ -253,7 +263,8 @@ impl Agent {
                 () = job_ended => StepError::JobEnded,
             }
         };
-        let result = self.work(prepared, arguments, grant.secrets, served, files_of, seconds, taken, events).await;
+        let expires = before.after(Duration::from_secs(seconds));
+        let result = self.work(prepared, arguments, grant.secrets, served, files_of, expires, taken, events).await;
         let began = Instant::now();
         if let Err(error) = lease.end(matches!(result, Ok(End::Done))).await {
             tracing::warn!(lease = %body.lease, %error, "the broker did not hear of the lease's end; it ends it by itself");
@@ -329,7 +340,7 @@ impl Agent {
         secrets: Vec<(SecretName, SecretBytes)>,
         served: Served,
         files_of: WorkerUser,
-        lease_seconds: u64,
+        lease_expires: BootInstant,
         taken: impl Future<Output = StepError>,
         events: &mpsc::Sender<Event>,
     ) -> Result<End, AgentError> {
@@ -373,8 +384,8 @@ impl Agent {
             .map_err(|error| StepError::NotBegun(error.to_string()))?;
         drop(start);
 
-        let seconds = u64::from(limits.seconds).min(lease_seconds);
-        let deadline = BootInstant::now().after(Duration::from_secs(seconds));
+        let (seconds, began_at) = (u64::from(limits.seconds), BootInstant::now());
+        let deadline = began_at.after(Duration::from_secs(seconds)).min(lease_expires);
         // Whatever the step, its watcher or the TPM wait for: these end it.
         let stopped = async {
             tokio::select! {
@@ -436,14 +447,18 @@ async fn phase(events: &mpsc::Sender<Event>, name: &str, took: Duration) {
 }
 
 /// What was granted, for the job's log.
-fn in_words(grant: &GrantBody) -> Vec<String> {
+fn in_words(grant: &GrantBody, asked: &Request) -> Vec<String> {
     let stage = grant.step.stage;
     let secrets = grant
         .secrets
         .iter()
         .map(|secret| format!("{} {stage}/{} v{}", secret.usage.as_str(), secret.name, secret.version));
     let keys = grant.keys.iter().map(|key| format!("sign with {stage}/{}", key.name));
-    secrets.chain(keys).collect()
+    let directories = asked.directories.iter().map(|directory| match directory.mode {
+        DirectoryMode::Read => format!("read directory {}", directory.name),
+        DirectoryMode::Write => format!("write directory {}", directory.name),
+    });
+    secrets.chain(keys).chain(directories).collect()
 }
 
 /// Reads component and manifest, each once, and holds one against the other and against the directories.

@@ -112,7 +112,7 @@ async fn c04_the_end_of_a_job_ends_what_is_left_of_it() {
     assert_eq!(output.status.code(), Some(126));
     // At the broker, too, whether it heard first of the step's end or of the job's.
     let states = shop.scene.broker.rows("SELECT state FROM leases").await;
-    assert!(["failed", "revoked"].contains(&states[0][0].as_str()), "{states:?}");
+    assert!(["failed", "job-ended"].contains(&states[0][0].as_str()), "{states:?}");
     let audit = shop.scene.broker.audit().await;
     let count = |wanted: &str| audit.iter().filter(|(kind, _)| kind == wanted).count();
     assert_eq!((count("lease-ended"), count("session-ended")), (1, 1));

@@ -146,7 +146,7 @@ async fn the_end_of_a_job_takes_its_leases_and_is_its_runner_s_alone() {
     ended.unwrap();
     let told = told.unwrap();
     assert_eq!((told.len(), &told[0].lease, told[0].how.as_str()), (1, held.id(), "job-ended"));
-    assert_eq!(held.beat(&scene.rig, 1).await.as_deref(), Some("revoked"));
+    assert_eq!(held.beat(&scene.rig, 1).await.as_deref(), Some("job-ended"));
     assert_eq!(others.beat(&scene.rig, 1).await, None);
     let again = of_session(&scene.rig, &session, b"third");
     assert_eq!(refusal(scene.rig.send(scene.rig.exchange(&again).await).await), "AR-J302");

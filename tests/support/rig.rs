@@ -121,7 +121,7 @@ impl Rig {
     /// The bytes of a good redemption of `token`.
     pub(crate) async fn redemption(&self, token: &str) -> Vec<u8> {
         let challenge = self.challenge().await;
-        let request = SessionRequest { isolation: Isolation::Direct, token: token.to_owned() };
+        let request = SessionRequest { isolation: Isolation::Direct, held: None, token: token.to_owned() };
         let bound = write_session_bound(&challenge, &request).unwrap();
         let qualifying = session_qualifying_data(&Sha256Digest::of(&bound));
         let selection = challenge.selection;

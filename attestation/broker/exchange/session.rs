@@ -23,8 +23,8 @@ pub(crate) enum SessionRefused {
     /// First redeemer wins. Who comes second may be a thief, or may have been robbed: somebody has to look.
     #[error("the CI job {job} has redeemed a token before")]
     RedeemedBefore { job: String },
-    /// The runner has the session already; which it is, it has to know itself.
-    #[error("this runner has redeemed the CI job {job} before")]
+    /// Other processes of the runner have the session.
+    #[error("this runner has redeemed the CI job {job} before, for other processes")]
     RedeemedHere { job: String },
 }
 
@@ -39,7 +39,7 @@ impl Explain for SessionRefused {
             ),
             Self::RedeemedHere { job } => report("AR-J306", Fault::Identity)
                 .fact("job", job)
-                .hint("the session belongs to the processes that redeemed first: the same user, the same control group"),
+                .hint("the session belongs to the processes that redeemed first: the same user, the same control group. If those are not the job's, tell whoever runs the broker"),
         }
     }
 }
@@ -84,7 +84,11 @@ impl Broker {
         let open = OpenSession { id, runner_id: row.id, token, now, expires, audit };
         match self.store.commit(open).await? {
             Opened::Yes => Ok(opened),
-            Opened::RedeemedHere => Err(SessionRefused::RedeemedHere { job: opened.job }.into()),
+            Opened::RedeemedHere(session) if request.held.as_ref() == Some(&session) => {
+                // Its own, once more. A session that has ended is refused when it is used.
+                Ok(SessionOpened { session, ..opened })
+            }
+            Opened::RedeemedHere(_) => Err(SessionRefused::RedeemedHere { job: opened.job }.into()),
             Opened::RedeemedBefore => Err(SessionRefused::RedeemedBefore { job: opened.job }.into()),
         }
     }
@@ -123,17 +127,13 @@ impl Broker {
     }
 
     /// The token, if an issuer on the list has signed it. Nothing is fetched for any other.
-    async fn verify_token(&self, text: &str) -> Result<VerifiedToken, SessionRefused> {
-        let token = UnverifiedToken::parse(text)?;
-        let issuer = token.issuer()?;
-        let listed = self.store.issuers().await.map_err(|error| IssuerError::Fetch {
-            what: "place on the list",
-            url: issuer.to_owned(),
-            reason: Refusal::from(error).report.what,
-        })?;
+    async fn verify_token(&self, text: &str) -> Result<VerifiedToken, Refused> {
+        let token = UnverifiedToken::parse(text).map_err(SessionRefused::from)?;
+        let issuer = token.issuer().map_err(SessionRefused::from)?;
+        let listed = self.store.issuers().await?;
         let row = listed.iter().find(|row| row.url == issuer);
-        let row = row.ok_or_else(|| TokenRefused::Issuer(issuer.to_owned()))?;
-        let known = self.issuers.keys(row, token.key()).await?;
-        Ok(token.verify(&known.issuer, &known.keys, self.wall())?)
+        let row = row.ok_or_else(|| SessionRefused::from(TokenRefused::Issuer(issuer.to_owned())))?;
+        let known = self.issuers.keys(row, token.key()).await.map_err(SessionRefused::from)?;
+        Ok(token.verify(&known.issuer, &known.keys, self.wall()).map_err(SessionRefused::from)?)
     }
 }

@@ -111,14 +111,14 @@ pub struct OpenSession {
 }
 
 /// What became of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opened {
     /// It is open.
     Yes,
     /// The job, or the token, has been redeemed before.
     RedeemedBefore,
-    /// The job has been redeemed before by this very runner, with another token.
-    RedeemedHere,
+    /// The job has been redeemed before by this very runner, with another token, into this session.
+    RedeemedHere(JobSessionId),
 }
 
 impl Transaction for OpenSession {
@@ -141,15 +141,18 @@ impl Transaction for OpenSession {
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 0 {
-            let here =
-                sqlx::query("SELECT 1 FROM job_sessions WHERE issuer = ? AND job = ? AND runner_id = ? AND token <> ?")
-                    .bind(self.token.issuer())
-                    .bind(self.token.job().as_str())
-                    .bind(self.runner_id)
-                    .bind(self.token.id())
-                    .fetch_optional(&mut *connection)
-                    .await?;
-            return Ok(if here.is_some() { Opened::RedeemedHere } else { Opened::RedeemedBefore });
+            let here = sqlx::query(
+                "SELECT id FROM job_sessions WHERE issuer = ? AND job = ? AND runner_id = ? AND token <> ?",
+            )
+            .bind(self.token.issuer())
+            .bind(self.token.job().as_str())
+            .bind(self.runner_id)
+            .bind(self.token.id())
+            .fetch_optional(&mut *connection)
+            .await?;
+            let Some(row) = here else { return Ok(Opened::RedeemedBefore) };
+            let id = row.get::<String, _>(0).parse().map_err(|_| StoreError::Row("job session id"))?;
+            return Ok(Opened::RedeemedHere(id));
         }
         record(connection, &self.audit).await?;
         Ok(Opened::Yes)

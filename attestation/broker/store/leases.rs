@@ -184,7 +184,7 @@ impl Transaction for ReleaseLease {
     type Output = LeaseUpdate;
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<LeaseUpdate, StoreError> {
-        let update = release(connection, &self.lease, self.counter, self.signal, self.now).await?;
+        let update = release(connection, &self.lease, self.counter, self.signal, self.now, self.audit.at).await?;
         if update == LeaseUpdate::Done {
             record(connection, &self.audit).await?;
         }
@@ -198,6 +198,7 @@ async fn release(
     counter: u64,
     signal: LeaseSignal,
     now: UnixSeconds,
+    at: UnixSeconds,
 ) -> Result<LeaseUpdate, StoreError> {
     let (counter, now) = (signed(counter), seconds(now));
     let row = sqlx::query(
@@ -220,7 +221,7 @@ async fn release(
     sqlx::query("DELETE FROM heartbeats WHERE number = ?").bind(number).execute(&mut *connection).await?;
     sqlx::query("UPDATE leases SET state = ?, ended = ? WHERE id = ?")
         .bind(signal.as_str())
-        .bind(now)
+        .bind(seconds(at))
         .bind(lease.as_str())
         .execute(&mut *connection)
         .await?;
@@ -283,7 +284,7 @@ pub(super) async fn end_of_session(
     at: UnixSeconds,
 ) -> Result<Vec<LeaseId>, StoreError> {
     let rows = sqlx::query(
-        "UPDATE leases SET state = 'revoked', ended = ? WHERE session = ? AND state = 'active' RETURNING id, runner_id, number",
+        "UPDATE leases SET state = 'job-ended', ended = ? WHERE session = ? AND state = 'active' RETURNING id, runner_id, number",
     )
     .bind(seconds(at))
     .bind(session.as_str())
@@ -307,11 +308,12 @@ impl Transaction for EndLostLeases {
     async fn run(self, connection: &mut SqliteConnection) -> Result<Vec<LeaseId>, StoreError> {
         let now = seconds(self.now);
         let rows = sqlx::query(
-            "UPDATE leases SET state = 'lost', ended = ?1
+            "UPDATE leases SET state = 'lost', ended = ?2
              WHERE number IN (SELECT number FROM heartbeats WHERE expires <= ?1 OR last_seen + 2 * every < ?1)
              RETURNING id, runner_id, number, runner, expires > ?1",
         )
         .bind(now)
+        .bind(seconds(self.at))
         .fetch_all(&mut *connection)
         .await?;
         for row in rows.iter().filter(|row| row.get::<bool, _>(4)) {

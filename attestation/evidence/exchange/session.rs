@@ -17,6 +17,9 @@ use zeroize::{Zeroize as _, ZeroizeOnDrop};
 pub struct SessionRequest {
     /// What the agent says of the walls around it.
     pub isolation: Isolation,
+    /// The session that the same processes have already: a job may come with a fresh token, and is then answered with its
+    /// own session. Anybody else who comes with one is not of the job.
+    pub held: Option<JobSessionId>,
     /// The token, as its CI system wrote it.
     pub token: String,
 }
