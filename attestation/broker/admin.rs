@@ -79,6 +79,9 @@ enum Action {
     Policy(policy::Policy),
 }
 
+/// Room for what recurses over a policy's rules, which are bounded in depth: the same wherever one is compiled or asked.
+const STACK: usize = 8 * 1024 * 1024;
+
 /// Runs a command to its end.
 pub fn run(command: Command) -> ExitCode {
     if let Err(error) = seclude() {
@@ -92,7 +95,12 @@ pub fn run(command: Command) -> ExitCode {
         )
         .with_ansi(false)
         .init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Report::new("AR-B001", Fault::Environment, error.to_string())),
     };
@@ -144,6 +152,13 @@ fn fail(report: &Report) -> ExitCode {
 /// Prints data: as JSON with its schema, or as text. Whoever has stopped reading wants no more.
 fn print(global: &Global, schema: &'static str, data: &impl Serialize, text: impl FnOnce() -> String) {
     print_text(&if global.json { Document { schema, data }.to_line() } else { text() });
+}
+
+/// A moment, as people read it: RFC 3339, in UTC.
+fn utc(seconds: i64) -> String {
+    use time::format_description::well_known::Rfc3339;
+    let moment = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
+    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }
 
 /// Prints text, with a line's end behind it.

@@ -12,6 +12,7 @@ use crate::store::{AlarmRow, AlarmSent, StoreError, WebhookRow};
 use attest_evidence::SecretBytes;
 use attest_evidence::UnixSeconds;
 use attest_evidence::name::AuditId;
+use attest_evidence::report::Escaped;
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
@@ -96,7 +97,7 @@ impl Alarm {
     /// An alarm about what an entry records.
     pub(crate) fn about(entry: &Entry, kind: AlarmKind, subject: impl Into<String>, body: Value) -> Self {
         let subject = subject.into();
-        tracing::error!(alarm = kind.as_str(), %subject, audit = %entry.id, "ALARM");
+        tracing::error!(alarm = kind.as_str(), subject = %Escaped(&subject), audit = %entry.id, "ALARM");
         Self { id: entry.id.clone(), kind, subject, at: entry.at, body }
     }
 
@@ -157,9 +158,10 @@ impl Broker {
             let result = match self.deliver(&webhook, &alarm, now).await {
                 Ok(()) => Ok(self.wall()),
                 Err(reason) => {
-                    tracing::warn!(alarm = %alarm.id, url = %webhook.url, reason, tries = alarm.tries + 1, "the webhook did not take an alarm");
+                    let why = Escaped(&reason);
+                    tracing::warn!(alarm = %alarm.id, url = %webhook.url, reason = %why, tries = alarm.tries + 1, "the webhook did not take an alarm");
                     let exponent = u32::try_from(alarm.tries).unwrap_or(0).min(12);
-                    Err(now.plus((1_u64 << exponent).min(LONGEST_PAUSE)))
+                    Err((now.plus((1_u64 << exponent).min(LONGEST_PAUSE)), reason))
                 }
             };
             self.store.commit(AlarmSent { id: alarm.id, result }).await?;

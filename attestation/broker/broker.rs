@@ -62,6 +62,8 @@ pub struct Broker {
     pub(crate) refusals: Refusals,
     pub(crate) issuers: Issuers,
     policy: RwLock<Option<Arc<Policy>>>,
+    /// Held by whoever compiles a version: the others wait for it.
+    compiling: tokio::sync::Mutex<()>,
 }
 
 /// Why a broker can't start.
@@ -114,6 +116,7 @@ impl Broker {
             refusals: Refusals::default(),
             issuers: Issuers::default(),
             policy: RwLock::new(None),
+            compiling: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -151,19 +154,32 @@ impl Broker {
         self.wall.now()
     }
 
-    /// The policy in force, compiled; compiled anew when another version has been applied.
-    pub(crate) async fn policy(&self) -> Result<Arc<Policy>, PolicyInForceError> {
-        let version = self.store.policy_version().await?;
+    fn held_policy(&self, version: i64) -> Option<Arc<Policy>> {
         let held = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(policy) = held.filter(|policy| policy.version() == version) {
+        held.filter(|policy| policy.version() == version)
+    }
+
+    /// The policy in force, compiled; compiled anew when another version has been applied, once for all who ask.
+    pub(crate) async fn policy(self: &Arc<Self>) -> Result<Arc<Policy>, PolicyInForceError> {
+        let version = self.store.policy_version().await?;
+        if let Some(policy) = self.held_policy(version) {
             return Ok(policy);
         }
-        let row = self.store.policy(version).await?.ok_or(PolicyInForceError::None)?;
-        // A large one takes half a second, once: others are served meanwhile.
-        let compiled = tokio::task::spawn_blocking(move || Policy::compile(row.version, &row.text, &row.entities));
-        let policy = Arc::new(compiled.await.map_err(|_| PolicyInForceError::None)??);
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&policy));
-        Ok(policy)
+        let broker = Arc::clone(self);
+        // A task of its own: whoever asked first may give up waiting, and the others must not begin anew.
+        let compiled = tokio::spawn(async move {
+            let _compiling = broker.compiling.lock().await;
+            if let Some(policy) = broker.held_policy(version) {
+                return Ok(policy);
+            }
+            let row = broker.store.policy(version).await?.ok_or(PolicyInForceError::None)?;
+            let compile = move || Policy::compile(row.version, &row.text, &row.entities);
+            let policy =
+                Arc::new(tokio::task::spawn_blocking(compile).await.map_err(|_| PolicyInForceError::Crashed)??);
+            *broker.policy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&policy));
+            Ok(policy)
+        });
+        compiled.await.map_err(|_| PolicyInForceError::Crashed)?
     }
 }
 
@@ -172,6 +188,9 @@ impl Broker {
 pub(crate) enum PolicyInForceError {
     #[error("no policy has been applied")]
     None,
+    /// A defect of this program.
+    #[error("the policy in force could not be compiled")]
+    Crashed,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -36,6 +36,7 @@ fn since_boot() -> i64 {
     now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
+/// Empty, where nobody says: then every start of the broker counts as one of the machine.
 fn this_boot() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim().to_owned()
@@ -46,12 +47,14 @@ impl LeaseClock {
     pub(crate) async fn open(store: &Store, wall: &dyn Clock) -> Result<Self, StoreError> {
         let (boot, now) = (this_boot(), signed(wall.now()));
         let kept = store.lease_clock().await?;
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.boot == boot) {
+        if let Some(kept) = kept.as_ref().filter(|kept| !boot.is_empty() && kept.boot == boot) {
             return Ok(Self { boot, added: kept.added, skew: AtomicI64::new(kept.skew) });
         }
-        let clock = LeaseClockRow { boot: boot.clone(), added: now.saturating_mul(1000) - since_boot(), skew: 0 };
-        let added = clock.added;
         let moved = kept.map_or(0, |kept| kept.skew);
+        // Time does not run backwards, even if the wall clock was set back while nobody looked.
+        let heard = store.last_heard().await?.map_or(i64::MIN, |heard| heard.saturating_add(moved));
+        let added = now.max(heard).saturating_mul(1000) - since_boot();
+        let clock = LeaseClockRow { boot: boot.clone(), added, skew: 0 };
         store.commit(SetLeaseClock { clock, moved, alarm: None }).await?;
         Ok(Self { boot, added, skew: AtomicI64::new(0) })
     }

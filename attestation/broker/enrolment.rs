@@ -9,7 +9,7 @@ use attest_evidence::exchange::{
     ActivationRequest, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, RunnerState, enrolment_qualifying_data,
 };
 use attest_evidence::name::EnrolmentId;
-use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::report::{Escaped, Explain, Fault, Report};
 use attest_evidence::tpm::{PcrSelection, make_credential};
 use attest_evidence::{SecretBytes, Sha256Digest};
 use serde_json::json;
@@ -153,7 +153,7 @@ impl Broker {
     }
 
     async fn refuse_enrolment(&self, token: &TokenRow, report: &Report) -> Refusal {
-        tracing::warn!(runner = %token.runner, code = %report.code, what = %report.what, "enrolment refused");
+        tracing::warn!(runner = %token.runner, code = %report.code, what = %Escaped(&report.what), "enrolment refused");
         let entry = Entry::new(self.wall(), Kind::Enrolment, &json!({ "runner": token.runner, "refused": report }));
         match entry {
             Ok(entry) => {

@@ -11,7 +11,7 @@ use session::SessionRefused;
 use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use crate::broker::{Broker, PolicyInForceError};
-use crate::policy::{Decision, Denied, Question, questions};
+use crate::policy::{Decision, Denied, Questions, questions};
 use crate::refusals::Recorded;
 use crate::secrets;
 use crate::server::Refusal;
@@ -21,10 +21,11 @@ use attest_evidence::exchange::{
     Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
 };
 use attest_evidence::name::{JobSessionId, LeaseId, RunnerName, SecretName};
-use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::report::{Escaped, Explain, Fault, Report};
 use attest_evidence::{Malformed, SecretBytes, Sha256Digest};
 use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection};
+use std::sync::Arc;
 
 impl Broker {
     /// A challenge for whoever says it holds this attestation key. Nothing is remembered.
@@ -41,7 +42,7 @@ impl Broker {
     ///
     /// # Errors
     /// The refusal, once that is on the disk.
-    pub(crate) async fn exchange(&self, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    pub(crate) async fn exchange(self: &Arc<Self>, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
         let (challenge, consumed) = self.take_challenge(bytes).await?;
         let refused = match consumed {
             Consumed::Replayed => Refused::Replayed,
@@ -72,7 +73,7 @@ impl Broker {
     }
 
     /// From a challenge whose nonce has been used up to a grant that is on the disk.
-    async fn decide(&self, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
+    async fn decide(self: &Arc<Self>, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
         let exchange = Exchange::parse(bytes)?;
         let request = Request::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
@@ -143,48 +144,44 @@ impl Broker {
             policy_version: None,
             unrecorded_before: 0,
         };
+        let known = match self.store.runner_by_key(&challenge.ak).await {
+            Ok(known) => known.map(|row| row.runner.name),
+            Err(error) => return error.into(),
+        };
+        // What its own quote vouches for is counted apart: nobody else can use it up.
+        let subject = if refused.after_quote() { format!("{} itself", entry.ak) } else { entry.ak.to_string() };
+        match self.refusals.count(known.is_some().then_some(&*subject), now) {
+            Recorded::No => return Refusal::of(&report),
+            Recorded::Yes { unrecorded_before } => entry.unrecorded_before = unrecorded_before,
+        }
+        if known.is_none() {
+            let unsaid = entry.unrecorded_before;
+            tracing::warn!(code = %report.code, ak = %challenge.ak, what = %Escaped(&report.what), unsaid, "nobody's exchange refused");
+            return Refusal::of(&report);
+        }
         if refused.after_quote() {
             entry.asked = request.as_ref();
-            // By a key that is enrolled; in a job, if it named its session.
-            let context = async {
-                let runner = self.store.runner_by_key(&challenge.ak).await?.map(|row| row.runner.name);
-                let session = request.as_ref().and_then(|request| request.session.as_ref());
-                let session = match session {
-                    Some(session) => self.store.session(session).await?,
-                    None => None,
-                };
-                Ok::<_, StoreError>((runner, session))
-            };
-            match context.await {
-                Ok((runner, session)) => {
-                    entry.runner = runner;
-                    entry.run_url = session.as_ref().map(|session| session.claims.run_url.clone());
-                    entry.job = session.map(|session| (session.issuer, session.job));
+            entry.runner = known;
+            // In a job, if it named its session.
+            if let Some(session) = request.as_ref().and_then(|request| request.session.as_ref()) {
+                match self.store.session(session).await {
+                    Ok(Some(session)) => {
+                        entry.run_url = Some(session.claims.run_url);
+                        entry.job = Some((session.issuer, session.job));
+                    }
+                    Ok(None) => {}
+                    Err(error) => return error.into(),
                 }
-                Err(error) => return error.into(),
             }
             if let Refused::Denied(Denied::Policy { all, policy_version, .. }) = refused {
-                entry.questions = Some(all);
+                entry.questions = Some(Questions::of(all));
                 entry.policy_version = Some(*policy_version);
             }
         } else {
-            let known = match self.store.runner_by_key(&challenge.ak).await {
-                Ok(known) => known.is_some(),
-                Err(error) => return error.into(),
-            };
-            match self.refusals.count(known.then_some(&*entry.ak), now) {
-                Recorded::No => return Refusal::of(&report),
-                Recorded::Yes { unrecorded_before } => entry.unrecorded_before = unrecorded_before,
-            }
             entry.claimed =
                 request.as_ref().map(|request| Claimed { step: &request.step, component: &request.component });
-            if !known {
-                let unsaid = entry.unrecorded_before;
-                tracing::warn!(code = %report.code, ak = %challenge.ak, what = %report.what, unsaid, "nobody's exchange refused");
-                return Refusal::of(&report);
-            }
         }
-        tracing::warn!(code = %report.code, ak = %challenge.ak, what = %report.what, "exchange refused");
+        tracing::warn!(code = %report.code, ak = %challenge.ak, what = %Escaped(&report.what), "exchange refused");
         let entry = match Entry::new(now, Kind::Refused, &entry) {
             Ok(entry) => entry,
             Err(error) => return error.into(),
@@ -289,7 +286,7 @@ impl Explain for Refused {
                 )
             }
             Self::Policy(PolicyInForceError::Store(error)) | Self::Store(error) => Refusal::from(error.clone()).report,
-            Self::Policy(PolicyInForceError::Policy(error)) => {
+            Self::Policy(error @ (PolicyInForceError::Policy(_) | PolicyInForceError::Crashed)) => {
                 tracing::error!(%error, "the policy in force can't be used");
                 report("AR-P404", Fault::Unreachable).hint("nothing was granted. The broker's log says what is wrong")
             }
@@ -402,7 +399,7 @@ impl Serialize for GrantedEntry<'_> {
         map.serialize_entry("keys", &keys)?;
         map.serialize_entry("policy_version", &self.decision.policy_version())?;
         map.serialize_entry("rules", self.decision.rules())?;
-        map.serialize_entry("questions", &questions(self.host, self.job, self.request))?;
+        map.serialize_entry("questions", &Questions::of(&questions(self.host, self.job, self.request)))?;
         map.end()
     }
 }
@@ -427,7 +424,7 @@ struct RefusedEntry<'a> {
     run_url: Option<String>,
     /// What policy was asked and said no to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    questions: Option<&'a [Question]>,
+    questions: Option<Questions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_version: Option<i64>,
     /// Refusals of this runner that went unrecorded before this one: there were too many.

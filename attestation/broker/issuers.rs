@@ -6,7 +6,7 @@
 use crate::https;
 use crate::store::IssuerRow;
 use attest_appraisal::ci::{Algorithm, Issuer, KeySet};
-use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::report::{Escaped, Explain, Fault, Report};
 use hyper::body::Bytes;
 use hyper::{StatusCode, Uri};
 use std::collections::HashMap;
@@ -19,6 +19,8 @@ const FRESH: Duration = Duration::from_secs(10 * 60);
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The shortest time between two fetches from one issuer: tokens with made-up key ids cause no more.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How long a failure is the answer to everybody: those who waited for it do not each wait for another.
+const FAILED: Duration = Duration::from_secs(1);
 /// The longest that one fetch may take.
 const LONGEST_FETCH: Duration = Duration::from_secs(5);
 /// Most bytes of a document.
@@ -82,6 +84,7 @@ struct Slot {
 struct Held {
     known: Option<Arc<Known>>,
     tried: Option<Instant>,
+    failed: Option<(Instant, IssuerRow, IssuerError)>,
 }
 
 impl Issuers {
@@ -104,19 +107,30 @@ impl Issuers {
                 return Ok(Arc::clone(known));
             }
         }
+        if let Some((at, of, error)) = &held.failed
+            && at.elapsed() < FAILED
+            && of == row
+        {
+            return Err(error.clone());
+        }
         held.tried = Some(Instant::now());
         match fetch(row).await {
             Ok(known) => {
                 let known = Arc::new(known);
                 held.known = Some(Arc::clone(&known));
+                held.failed = None;
                 Ok(known)
             }
             Err(error) => match &held.known {
-                Some(known) if known.fetched.elapsed() < STALE => {
-                    tracing::warn!(issuer = %row.url, %error, "older keys are used");
+                // What an admin has changed since counts, not what was fetched before.
+                Some(known) if known.row == *row && known.fetched.elapsed() < STALE => {
+                    tracing::warn!(issuer = %row.url, error = %Escaped(&error.to_string()), "older keys are used");
                     Ok(Arc::clone(known))
                 }
-                _ => Err(error),
+                _ => {
+                    held.failed = Some((Instant::now(), row.clone(), error.clone()));
+                    Err(error)
+                }
             },
         }
     }

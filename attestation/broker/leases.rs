@@ -8,7 +8,7 @@ use known::KnownLease;
 pub(crate) use known::KnownLeases;
 
 use crate::alarms::{Alarm, AlarmKind};
-use crate::audit::{Entry, Kind};
+use crate::audit::{self, Kind};
 use crate::broker::Broker;
 use crate::keys::Purpose;
 use crate::refusals::Recorded;
@@ -21,7 +21,9 @@ use attest_evidence::exchange::{
 use attest_evidence::name::LeaseId;
 use attest_evidence::report::{Fault, Report};
 use serde_json::json;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -35,12 +37,50 @@ pub(crate) const LONGEST_WATCH: Duration = Duration::from_secs(25);
 /// Taken leases that may wait for one who watches. Whoever falls behind further asks anew.
 const LONGEST_QUEUE: usize = 1024;
 
+/// Most who watch for one runner: its agent does so once, and again before the broker has noticed that a connection is
+/// gone.
+const MOST_WATCHERS: usize = 8;
+
 /// Tells those who watch which leases were taken.
-pub(crate) struct Taken(broadcast::Sender<Arc<TakenLease>>);
+pub(crate) struct Taken {
+    sender: broadcast::Sender<Arc<TakenLease>>,
+    /// How many watch, by the row of their runner.
+    watchers: Mutex<HashMap<i64, usize>>,
+}
 
 impl Default for Taken {
     fn default() -> Self {
-        Self(broadcast::channel(LONGEST_QUEUE).0)
+        Self { sender: broadcast::channel(LONGEST_QUEUE).0, watchers: Mutex::default() }
+    }
+}
+
+impl Taken {
+    /// One who watches for a runner, for as long as this is kept; none, if too many do.
+    fn watcher(&self, runner: i64) -> Option<Watcher<'_>> {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = watchers.entry(runner).or_default();
+        if *count >= MOST_WATCHERS {
+            return None;
+        }
+        *count += 1;
+        Some(Watcher { taken: self, runner })
+    }
+}
+
+struct Watcher<'a> {
+    taken: &'a Taken,
+    runner: i64,
+}
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        let mut watchers = self.taken.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = watchers.entry(self.runner) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -60,7 +100,7 @@ impl Broker {
         if signal == LeaseSignal::Heartbeat {
             return Err(Refusal::of(&Report::new("AR-X401", Fault::Identity, "a heartbeat ends no lease")));
         }
-        let audit = Entry::new(self.wall(), Kind::LeaseEnded, &json!({ "lease": lease, "how": signal }))?;
+        let audit = audit::Entry::new(self.wall(), Kind::LeaseEnded, &json!({ "lease": lease, "how": signal }))?;
         let release = ReleaseLease { lease: lease.clone(), counter, signal, now: self.now(), audit };
         self.known_leases.forget(&lease);
         match self.store.commit(release).await? {
@@ -130,11 +170,13 @@ impl Broker {
             return Err(Refusal::of(&Report::new("AR-X401", Fault::Identity, "nobody holds so many leases at once")));
         }
         // Before the database is asked what has been taken, so that nothing falls between the two.
-        let mut taken = self.taken.0.subscribe();
+        let mut taken = self.taken.sender.subscribe();
         let known = self.authenticate(std::slice::from_ref(&wish)).await?.into_iter().next();
         let runner = known.ok_or_else(|| Refusal::of(&ended(&wish.claimed.lease)))?.runner_id;
-        let held: Vec<&LeaseId> = wish.claimed.held.iter().collect();
-        let already = self.store.lease_keys(&held).await?.into_iter();
+        let asked: Vec<&LeaseId> = wish.claimed.held.iter().chain([&wish.claimed.lease]).collect();
+        let rows = self.store.lease_keys(&asked).await?;
+        let speaks = rows.iter().any(|row| row.lease == wish.claimed.lease && row.state == "active");
+        let already = rows.into_iter();
         let already: Vec<_> = already
             .filter(|key| key.runner_id == runner && ["revoked", "lost", "job-ended"].contains(&key.state.as_str()))
             .map(|key| EndedLease { lease: key.lease, how: key.state })
@@ -142,6 +184,16 @@ impl Broker {
         if !already.is_empty() {
             return Ok(LeasesEnded { ended: already });
         }
+        if !speaks {
+            return Err(Refusal::of(&ended(&wish.claimed.lease)));
+        }
+        let Some(_watcher) = self.taken.watcher(runner) else {
+            let what = format!("{MOST_WATCHERS} connections of this runner watch its leases already");
+            return Err(Refusal::of(
+                &Report::new("AR-X406", Fault::Unreachable, what)
+                    .hint("its agent needs one; heartbeats tell the same, later"),
+            ));
+        };
         let until = Instant::now() + LONGEST_WATCH;
         let mut outcome = LeasesEnded::default();
         loop {
@@ -196,7 +248,7 @@ impl Broker {
         };
         let facts = json!({ "lease": lease, "runner": runner });
         let body = json!({ "lease": lease, "report": report, "unrecorded_before": unrecorded_before });
-        let entry = Entry::new(now, Kind::LeaseRefused, &body)?;
+        let entry = audit::Entry::new(now, Kind::LeaseRefused, &body)?;
         let alarm = Alarm::about(&entry, AlarmKind::ForgedLeaseMessage, lease.as_str(), facts);
         let audit = entry.id.clone();
         self.store.commit(RecordAlarm(entry, Some(alarm))).await?;
@@ -246,7 +298,7 @@ impl Broker {
                     for lease in taken {
                         self.known_leases.forget(&lease.lease);
                         // Nobody has to watch.
-                        let _ = self.taken.0.send(Arc::new(lease));
+                        let _ = self.taken.sender.send(Arc::new(lease));
                     }
                 }
                 Err(error) => {

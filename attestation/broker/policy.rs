@@ -9,6 +9,7 @@ mod lint;
 mod names;
 mod question;
 mod rule;
+mod shape;
 mod trial;
 
 pub(crate) use cases::LONGEST_CASES;
@@ -17,7 +18,7 @@ pub(crate) use decision::questions;
 pub use decision::{Decision, Denied};
 pub use groups::LONGEST_ENTITIES;
 pub use lint::Unsafe;
-pub use question::{Action, Asked, CiJob, Claimed, Kind, Measured, Question};
+pub use question::{Action, Asked, CiJob, Claimed, Kind, Measured, Question, Questions};
 pub use trial::{Explanation, Finding, Trial};
 
 use attest_evidence::name::Stage;
@@ -37,9 +38,13 @@ pub const SCHEMA: &str = include_str!("policy/schema.cedarschema");
 pub const DEVELOPMENT: &str = include_str!("policy/development.cedar");
 /// Most bytes of a policy: thousands of rules.
 pub const LONGEST_POLICY: usize = 1024 * 1024;
-/// Events whose jobs run what strangers decide.
-pub const EVENTS_OF_STRANGERS: [&str; 5] =
-    ["pull_request", "pull_request_target", "workflow_run", "merge_request_event", "external_pull_request_event"];
+/// Events whose jobs run what somebody decided who may write to the repository. Any other may be a stranger's doing:
+/// `pull_request`, `pull_request_target`, `workflow_run`, `issue_comment`, `merge_request_event`, `parent_pipeline`, and
+/// those that are yet to come.
+pub const EVENTS_OF_WRITERS: [&str; 9] =
+    ["push", "release", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group", "web", "api", "trigger"];
+/// Refs that strangers make.
+const REFS_OF_STRANGERS: [&str; 2] = ["refs/pull/", "refs/merge-requests/"];
 
 static PARSED_SCHEMA: LazyLock<Result<Schema, String>> =
     LazyLock::new(|| Schema::from_cedarschema_str(SCHEMA).map(|(schema, _)| schema).map_err(|error| error.to_string()));
@@ -90,6 +95,14 @@ pub enum PolicyError {
     /// Too long to be one.
     #[error("a policy has at most {LONGEST_POLICY} bytes, this has {0}")]
     TooLong(usize),
+    /// A rule that is too deep or too long to be parsed.
+    #[error("line {line} of the policy: {reason}")]
+    Shape {
+        /// Where.
+        line: usize,
+        /// What is too much.
+        reason: &'static str,
+    },
     /// Not Cedar.
     #[error("the policy has syntax errors")]
     Syntax(Vec<String>),
@@ -103,7 +116,7 @@ pub enum PolicyError {
     #[error(transparent)]
     Unsafe(#[from] Unsafe),
     /// Its entities are no good.
-    #[error("the policy's entities are no good")]
+    #[error("the policy's entities (`--entities`) are no good")]
     Entities(String),
     /// A rule names what can't be, or a group that nobody is in.
     #[error("rule `{rule}` names something that is not there")]
@@ -142,6 +155,7 @@ impl Policy {
         if text.len() > LONGEST_POLICY {
             return Err(PolicyError::TooLong(text.len()));
         }
+        shape::check(text).map_err(|(line, reason)| PolicyError::Shape { line, reason })?;
         let schema = schema().map_err(|error| PolicyError::Schema(error.to_owned()))?;
         let set: PolicySet = text.parse().map_err(|errors: cedar_policy::ParseErrors| {
             PolicyError::Syntax(errors.iter().map(|error| located(text, error)).collect())
@@ -150,7 +164,12 @@ impl Policy {
         let groups = Groups::parse(entities).map_err(PolicyError::Entities)?;
         let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
         if !result.validation_passed() {
-            return Err(PolicyError::Types(result.validation_errors().map(ToString::to_string).collect()));
+            let place = |id: &PolicyId| set.policy(id).and_then(|policy| Rule::line_in(policy, text));
+            let told = |error: &cedar_policy::ValidationError| match place(error.policy_id()) {
+                Some(line) => format!("line {line}: {error}"),
+                None => error.to_string(),
+            };
+            return Err(PolicyError::Types(result.validation_errors().map(told).collect()));
         }
         let impossible: Vec<PolicyId> = result
             .validation_warnings()
@@ -229,16 +248,27 @@ impl Policy {
         Ok(Verdict { permitted_by, forbidden_by, by_default })
     }
 
-    /// The floor below any policy: jobs of strangers get nothing, and unprotected refs nothing of `prod`, unless a rule
-    /// names just that.
+    /// The floor below any policy. A rule lifts a part of it for itself, by naming just that.
     fn denied_by_default(rule: &Rule, question: &Question) -> Option<String> {
-        let job = question.measured.job.as_ref()?;
-        let event = job.event.as_str();
-        if EVENTS_OF_STRANGERS.contains(&event) && !rule.names(&["measured", "job", "event"], event) {
-            return Some(format!("jobs of event `{event}` get nothing by default: strangers may decide what they run"));
+        let stage = question.ask.stage;
+        let Some(job) = question.measured.job.as_ref() else {
+            // Leaving the token out must not be a way around what is said about jobs.
+            return (stage != Stage::Dev && !rule.is_for_no_job())
+                .then(|| format!("nothing of `{stage}` goes to a step without a CI job by default"));
+        };
+        let of_job = |name| ["measured", "job", name];
+        if job.is_of_strangers() && !rule.names(&of_job("event"), &job.event) {
+            let (event, git_ref) = (&job.event, &job.git_ref);
+            return Some(format!(
+                "jobs of event `{event}` on `{git_ref}` get nothing by default: strangers may decide what they run"
+            ));
         }
-        let ref_protected = ["measured", "job", "ref_protected"];
-        if question.ask.stage == Stage::Prod && !job.ref_protected && !rule.denies(&ref_protected) {
+        if stage != Stage::Dev && !job.exact && !rule.denies(&of_job("exact")) {
+            return Some(format!(
+                "nothing of `{stage}` goes by default to a token that does not name its very job: each such token is a job of its own"
+            ));
+        }
+        if stage == Stage::Prod && !job.ref_protected && !rule.denies(&of_job("ref_protected")) {
             return Some(format!(
                 "nothing of `prod` goes to an unprotected ref by default, and `{}` is one",
                 job.git_ref
@@ -247,24 +277,9 @@ impl Policy {
         None
     }
 
-    /// Whether somebody may administer the broker, as far as rules say anything about that. Where none does, whoever may
-    /// open the broker's state may.
+    /// Whether somebody may administer the broker: see [`administers`].
     pub fn administers(&self, who: &str, what: &str) -> bool {
-        let speaks = |rule: &&Rule| rule.actions.as_ref().is_none_or(|actions| actions.contains(ADMINISTER));
-        let Ok((principal, resource, action)) =
-            (|| Ok::<_, String>((uid("Admin", who)?, uid("Broker", "this")?, uid("Action", ADMINISTER)?)))()
-        else {
-            return false;
-        };
-        let what = cedar_policy::RestrictedExpression::new_string(what.to_owned());
-        let Ok(context) = cedar_policy::Context::from_pairs([("what".to_owned(), what)]) else { return false };
-        let Ok(request) = cedar_policy::Request::new(principal, action, resource, context, None) else { return false };
-        let none = cedar_policy::Entities::empty();
-        let response = cedar_policy::Authorizer::new().is_authorized(&request, &self.set, &none);
-        let forbidden =
-            response.decision() == cedar_policy::Decision::Deny && response.diagnostics().reason().next().is_some();
-        let governed = self.rules.iter().filter(speaks).any(|rule| rule.permits && rule.actions.is_some());
-        !forbidden && (!governed || response.decision() == cedar_policy::Decision::Allow)
+        asks_rules(&self.set, who, what)
     }
 
     /// The administrators that rules name.
@@ -279,8 +294,15 @@ impl Policy {
     ///
     /// # Errors
     /// [`LocksAdminsOut`].
-    pub fn check_admins(&self, caller: &str, two_persons: bool) -> Result<(), LocksAdminsOut> {
+    pub fn check_admins(
+        &self,
+        caller: &str,
+        two_persons: bool,
+        exists: impl Fn(&str) -> bool,
+    ) -> Result<(), LocksAdminsOut> {
+        // Whom rules name has to be there: a slip of the pen is nobody.
         let mut known = self.named_admins();
+        known.retain(|name| exists(name));
         known.push(caller.to_owned());
         known.sort();
         known.dedup();
@@ -300,6 +322,35 @@ impl Policy {
 
     fn names_of(&self, rules: &[usize]) -> Vec<String> {
         rules.iter().filter_map(|at| self.rules.get(*at)).map(|rule| rule.id.clone()).collect()
+    }
+}
+
+/// Whether a policy's rules let somebody administer the broker, as far as they say anything about that. Where none does,
+/// whoever may open the broker's state may. It is asked of rules that this version of the program might refuse otherwise.
+pub fn administers(text: &str, who: &str, what: &str) -> bool {
+    text.parse().map_or(true, |set| asks_rules(&set, who, what))
+}
+
+fn asks_rules(set: &PolicySet, who: &str, what: &str) -> bool {
+    let ask = || {
+        let (principal, resource, action) = (uid("Admin", who)?, uid("Broker", "this")?, uid("Action", ADMINISTER)?);
+        let what = cedar_policy::RestrictedExpression::new_string(what.to_owned());
+        let context =
+            cedar_policy::Context::from_pairs([("what".to_owned(), what)]).map_err(|error| error.to_string())?;
+        let request = cedar_policy::Request::new(principal, action.clone(), resource, context, None);
+        Ok::<_, String>((request.map_err(|error| error.to_string())?, action))
+    };
+    let Ok((request, action)) = ask() else { return false };
+    let names_it = |policy: &cedar_policy::Policy| match policy.action_constraint() {
+        cedar_policy::ActionConstraint::Any => false,
+        cedar_policy::ActionConstraint::Eq(one) => one == action,
+        cedar_policy::ActionConstraint::In(many) => many.contains(&action),
+    };
+    let governed = set.policies().any(|policy| policy.effect() == cedar_policy::Effect::Permit && names_it(policy));
+    let response = cedar_policy::Authorizer::new().is_authorized(&request, set, &cedar_policy::Entities::empty());
+    match response.decision() {
+        cedar_policy::Decision::Allow => true,
+        cedar_policy::Decision::Deny => !governed && response.diagnostics().reason().next().is_none(),
     }
 }
 
@@ -341,6 +392,7 @@ impl Explain for PolicyError {
             Self::Types(errors) => {
                 with("AR-P103", errors).hint("`attest-broker policy schema` prints what rules can speak about")
             }
+            Self::Shape { .. } => report("AR-P118").hint("write several rules, or a list"),
             Self::Empty => report("AR-P104")
                 .hint("a policy that shall allow nothing needs no steps: revoke them with `lease revoke --all`"),
             Self::Schema(_) => report("AR-P105"),

@@ -1,8 +1,8 @@
 //! Which refusals are written down: anybody may send what must be refused, and the audit log only grows.
 //!
-//! A refusal after the quote was verified is the work of a runner and is always recorded. One before that may be
-//! anybody's: those in the name of a runner, or about a lease, are recorded up to a number per minute, with how
-//! many went unrecorded since; those in nobody's name are counted in the operator's log alone.
+//! A refusal after the quote was verified is the work of a runner. One before that may be anybody's, in the name of a
+//! runner or about a lease. Both are recorded up to a number per minute, each counted for itself, with how many went
+//! unrecorded since. Those in nobody's name are counted in the operator's log alone.
 
 use attest_evidence::UnixSeconds;
 use std::collections::HashMap;

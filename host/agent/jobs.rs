@@ -13,9 +13,11 @@ use attest_evidence::exchange::{
     session_qualifying_data, write_exchange, write_session_bound, write_session_end_bound,
 };
 use attest_evidence::name::JobSessionId;
+use attest_evidence::report::Escaped;
 use attest_evidence::{Malformed, Sha256Digest};
 use attest_wire::client::CiToken;
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, broadcast};
 
 const FILE: &str = "jobs.json";
@@ -35,9 +37,14 @@ pub struct Peer {
 impl Peer {
     /// The process at the other end of a connection.
     pub(crate) fn of(pid: rustix::process::Pid, uid: u32) -> Self {
-        // A process that is gone, or hidden, is in no group: it shares a job with nobody who is in one.
-        let group = std::fs::read(format!("/proc/{}/cgroup", pid.as_raw_pid())).unwrap_or_default();
-        Self { uid, group: Sha256Digest::of(&group) }
+        // A process that is gone, or hidden, is in a group of its own: it shares a job with nobody.
+        let group = std::fs::read(format!("/proc/{}/cgroup", pid.as_raw_pid())).ok().filter(|group| !group.is_empty());
+        let alone = || {
+            static ALONE: AtomicU64 = AtomicU64::new(0);
+            let (agent, number) = (std::process::id(), ALONE.fetch_add(1, Ordering::Relaxed));
+            format!("alone {agent} {} {number}", BootInstant::now().seconds()).into_bytes()
+        };
+        Self { uid, group: Sha256Digest::of(&group.unwrap_or_else(alone)) }
     }
 
     /// This very process.
@@ -164,7 +171,7 @@ impl Agent {
                 Ok(Found::Session(session))
             }
             Err(AgentError::Broker(BrokerError::Refused(report, _))) if report.code.as_str() == UNLISTED_ISSUER => {
-                tracing::warn!(what = %report.what, "the step runs without a job");
+                tracing::warn!(what = %Escaped(&report.what), "the step runs without a job");
                 Ok(Found::NotBelieved(report.what))
             }
             Err(error) => Err(error),

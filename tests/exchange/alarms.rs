@@ -66,7 +66,7 @@ async fn what_should_not_happen_is_told_signed_and_counted() {
     }
     let silent_one = deliveries.iter().find(|delivery| delivery.body.contains("missed-heartbeats")).unwrap();
     assert_eq!(silent_one.json()["facts"]["lease"], silent.id().as_str());
-    assert_eq!(silent_one.json()["subject"], "builder-1");
+    assert_eq!(silent_one.json()["subject"], silent.id().as_str());
 
     let listed: Value = serde_json::from_str(&broker.admin(&["alarm", "list", "--json"]).ok().stdout).unwrap();
     let counts = &listed["counts"];
@@ -98,8 +98,10 @@ async fn what_should_not_happen_is_told_signed_and_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alarm_is_sent_until_it_is_taken_also_by_a_broker_that_was_killed() {
     let (mut broker, webhook, _) = watched(2, &[]).await;
-    broker.admin(&["alarm", "test"]).ok();
     broker.kill();
+    // Whoever tries it is told that nobody sends it.
+    let unsent = broker.admin(&["alarm", "test"]).refused(1, "AR-B014");
+    assert!(unsent.stderr.contains("is `attest-broker serve` running?"), "{}", unsent.stderr);
     broker.serve();
     let deliveries = webhook.deliveries(1).await;
     assert_eq!(deliveries[0].json()["type"], "attest-run.alarm.test");
@@ -113,6 +115,7 @@ async fn an_alarm_is_sent_until_it_is_taken_also_by_a_broker_that_was_killed() {
     // To nobody, and to those to whom nothing can be sent.
     broker.admin(&["alarm", "webhook", "remove"]).ok();
     assert!(broker.admin(&["alarm", "webhook", "show"]).ok().stderr.contains("nowhere"));
+    broker.admin(&["alarm", "test"]).refused(1, "AR-B013");
     for url in ["http://hooks.example/x", "hooks.example", "https://user@hooks.example/"] {
         broker.admin(&["alarm", "webhook", "set", url]).refused(2, "AR-B012");
     }

@@ -99,7 +99,8 @@ async fn refusals_of_anybody_do_not_fill_the_disk() {
     assert!((60..=61).contains(&refused.len()), "{}", refused.len());
     assert!(refused.iter().all(|(_, body)| body.to_string().len() < 1000), "{:?}", refused[0]);
     assert_eq!(refused[0].1["claimed"]["step"]["name"], "hello");
-    // The control: what a verified quote vouches for is written down whole, and always.
+    // The control: what a verified quote vouches for is written down whole, and what others
+    // say in its name does not use up its room.
     request.step.stage = attest_evidence::name::Stage::Prod;
     request.secrets = vec![attest_evidence::exchange::SecretRequest {
         name: "x".parse().unwrap(),

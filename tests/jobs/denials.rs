@@ -107,7 +107,7 @@ async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is(
     std::fs::write(&file, policy(&scene, "74")).unwrap();
     let diff = scene.broker.admin(&["policy", "diff", file.to_str().unwrap(), "--json"]).ok();
     let diff: Value = serde_json::from_str(&diff.stdout).unwrap();
-    assert_eq!(diff["questions"], 4, "{diff}");
+    assert_eq!(diff["requests"], 4, "{diff}");
     let changes = diff["changes"].as_array().unwrap();
     assert_eq!(changes.len(), 1, "{diff}");
     assert_eq!(

@@ -19,18 +19,25 @@ async fn an_issuer_that_does_not_answer_as_itself_is_not_believed() {
         let began = Instant::now();
         assert_eq!(refusal(scene.rig.redeem(&scene.token(&scene.claims(1))).await), code, "{mood:?}");
         assert!(began.elapsed() < Duration::from_secs(8), "{mood:?}");
+        // For a second everybody is told the same, at once.
+        let (began, requests) = (Instant::now(), scene.issuer.requests());
+        assert_eq!(refusal(scene.rig.redeem(&scene.token(&scene.claims(1))).await), code, "{mood:?}");
+        assert!(began.elapsed() < Duration::from_secs(1) && scene.issuer.requests() == requests, "{mood:?}");
+        tokio::time::sleep(Duration::from_millis(1100)).await;
         // It comes to its senses, and the job is none the worse for it.
         scene.issuer.be(Mood::Well);
         scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap();
     }
     // Another at its address: its TLS is not the one that was named.
     let scene = Scene::set("github").await;
+    // The keys that were fetched from the first are not used for what the admin says now.
+    scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap();
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
     let file = scene.broker.state().parent().unwrap().join("other.pem");
     std::fs::write(&file, other).unwrap();
     let arguments = ["issuer", "add", &scene.issuer.url, "--kind", "github", "--audience", "broker", "--authority"];
     scene.broker.admin(&[&arguments[..], &[file.to_str().unwrap()]].concat()).ok();
-    assert_eq!(refusal(scene.rig.redeem(&scene.token(&scene.claims(1))).await), "AR-J201");
+    assert_eq!(refusal(scene.rig.redeem(&scene.token(&scene.claims(2))).await), "AR-J201");
 }
 
 #[tokio::test(flavor = "multi_thread")]

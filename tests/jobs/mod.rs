@@ -27,7 +27,12 @@ struct Scene {
 
 impl Scene {
     async fn set(kind: &str) -> Self {
-        let broker = Broker::start();
+        Self::set_with(kind, &[]).await
+    }
+
+    /// The same, of a broker that is served with options.
+    async fn set_with(kind: &str, options: &[&str]) -> Self {
+        let broker = Broker::start_with(options);
         let issuer = Issuer::start().await;
         let (rsa, p256) = (IssuerKey::rsa(), IssuerKey::p256());
         issuer.publish(vec![rsa.jwk("rsa-1"), p256.jwk("p256-1")]);

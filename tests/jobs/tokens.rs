@@ -48,6 +48,14 @@ async fn c01_a_token_is_believed_for_its_issuer_s_signature_and_words() {
     assert_eq!(refused(scene.token(&many)).await, "AR-J101");
     assert_eq!(refused(scene.token(&with(claims(), "padding", json!("x".repeat(20_000))))).await, "AR-J101");
     assert_eq!(refused(scene.token(&with(claims(), "nested", deep(200)))).await, "AR-J101");
+    // A name that a refusal would repeat is short.
+    for long in [
+        scene.token(&with(claims(), "iss", json!(format!("https://{}", "x".repeat(2000))))),
+        scene.rsa.sign(&json!({ "alg": "RS256", "kid": "k".repeat(2000) }).to_string(), &body),
+        scene.rsa.sign(&json!({ "alg": "a".repeat(2000), "kid": "rsa-1" }).to_string(), &body),
+    ] {
+        assert!(["AR-J101", "AR-J108"].contains(&refused(long).await.as_str()));
+    }
     for nonsense in ["", ".", "..", "a.b.c", "e30.e30", "e30.e30.", "e30.e30.e30"] {
         assert_eq!(refused(nonsense.to_owned()).await, "AR-J101", "{nonsense}");
     }

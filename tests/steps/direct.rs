@@ -17,7 +17,9 @@ fn a_first_step_needs_nothing_but_its_file() {
     let hello = step("hello").join("hello.wasm");
     let hello = hello.to_str().unwrap();
     let out = direct(home.path(), &["--json", hello, "--", "you"]).ok();
-    assert_eq!(out.stderr, "hello, you\n");
+    // What it was granted, in the step's log; then its own words.
+    assert!(out.stderr.starts_with("granted  nothing: it asked for nothing\n"), "{}", out.stderr);
+    assert!(out.stderr.ends_with("\nhello, you\n"), "{}", out.stderr);
     let document: serde_json::Value = serde_json::from_str(&out.stdout).unwrap();
     assert_eq!((document["schema"].as_str(), document["exit_code"].as_u64()), (Some("attest-run/run/v1"), Some(0)));
     // The second time it is the same runner.

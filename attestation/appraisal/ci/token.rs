@@ -14,6 +14,8 @@ use std::fmt;
 
 /// Longest token: GitHub's and GitLab's are under 4 KiB.
 const LONGEST_TOKEN: usize = 16 * 1024;
+/// Longest name of an issuer, a key or an algorithm: refusals repeat them.
+const LONGEST_NAME: usize = 512;
 /// Seconds by which the issuer's clock may differ from ours.
 const LEEWAY: u64 = 60;
 /// The longest that a token may be good for: GitLab's last as long as a job may.
@@ -169,7 +171,11 @@ impl<'a> UnverifiedToken<'a> {
             return Err(malformed("its header asks for an extension"));
         }
         let text = |name: &str| {
-            header.text(name).map(str::to_owned).ok_or_else(|| malformed(&format!("its header has no `{name}`")))
+            let text = header.text(name).ok_or_else(|| malformed(&format!("its header has no `{name}`")))?;
+            if text.len() > LONGEST_NAME {
+                return Err(malformed(&format!("its header's `{name}` is too long")));
+            }
+            Ok(text.to_owned())
         };
         Ok(Self {
             signed,
@@ -185,7 +191,11 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     /// It says nobody.
     pub fn issuer(&self) -> Result<&str, TokenRefused> {
-        self.claims.text("iss").ok_or(TokenRefused::Claim { name: "iss", reason: "it is missing" })
+        let issuer = self.claims.text("iss").ok_or(TokenRefused::Claim { name: "iss", reason: "it is missing" })?;
+        if issuer.len() > LONGEST_NAME {
+            return Err(TokenRefused::Claim { name: "iss", reason: "it is too long" });
+        }
+        Ok(issuer)
     }
 
     /// Which key it says it is signed with.

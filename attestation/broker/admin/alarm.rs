@@ -1,12 +1,13 @@
 //! `alarm`: what somebody should look at.
 
-use super::state::{State, admin_entry};
-use super::{Global, print};
+use super::state::{State, admin_act};
+use super::{Global, print, utc};
 use crate::alarms::{Alarm as Raised, AlarmKind, webhook_secret};
 use crate::broker::Settings;
 use crate::keys::Purpose;
-use crate::store::{AlarmRow, RecordAlarm, SetWebhook, WebhookRow};
-use attest_evidence::report::{Explain as _, Fault, Report};
+use crate::store::{AlarmRow, RecordAlarm, SetWebhook, Store, WebhookRow};
+use attest_evidence::Sha256Digest;
+use attest_evidence::report::{Escaped, Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
 use clap::Subcommand;
 use serde::Serialize;
@@ -64,8 +65,15 @@ impl Alarm {
                 print(global, "attest-run/alarms/v1", &listing, || {
                     let line = |alarm: &AlarmRow| {
                         let times = if alarm.times > 1 { format!("  {} times", alarm.times) } else { String::new() };
-                        let sent = if alarm.delivered.is_some() { "sent" } else { "not sent" };
-                        format!("{}  {}  {}  {}{times}  {sent}\n", alarm.at, alarm.kind, alarm.subject, alarm.id)
+                        let sent = match (&alarm.delivered, &alarm.failure) {
+                            (Some(_), _) => "sent".to_owned(),
+                            (None, Some(failure)) => {
+                                format!("not sent after {} tries: {}", alarm.tries, Escaped(failure))
+                            }
+                            (None, None) => "not sent".to_owned(),
+                        };
+                        let (kind, subject, id) = (&alarm.kind, Escaped(&alarm.subject), &alarm.id);
+                        format!("{}  {kind}  {subject}  {id}{times}  {sent}\n", utc(alarm.at))
                     };
                     let counts = listing.counts.iter().filter(|(_, count)| **count > 0);
                     let counts: String = counts.map(|(kind, count)| format!("{kind}: {count} in all\n")).collect();
@@ -75,18 +83,44 @@ impl Alarm {
             }
             Self::Test => {
                 let facts = json!({ "by": super::who::admin() });
-                let raised = Raised::raise(AlarmKind::Test, "test", SystemClock.now(), facts);
-                let (entry, alarm) = raised.map_err(|error| error.report())?;
-                let id = entry.id.clone();
                 let store = state.store().await?;
+                if store.webhook().await.map_err(|error| error.report())?.is_none() {
+                    return Err(Report::new("AR-B013", Fault::Refused, "there is no webhook that could take it")
+                        .hint("`attest-broker alarm webhook set URL`"));
+                }
+                // A subject of its own: it is not counted with the last one.
+                let subject = format!("test of {}", SystemClock.now());
+                let raised = Raised::raise(AlarmKind::Test, subject, SystemClock.now(), facts);
+                let (entry, alarm) = raised.map_err(|error| error.report())?;
+                let id = entry.id.to_string();
                 store.commit(RecordAlarm(entry, Some(alarm))).await.map_err(|error| error.report())?;
-                narrate!("alarm {id} is raised; `alarm list` says whether it was sent");
+                wait_until_sent(&store, &id).await?;
+                narrate!("alarm {id} was raised, and the webhook has taken it");
                 print(global, "attest-run/alarm-raised/v1", &json!({ "id": id }), String::new);
                 Ok(())
             }
             Self::Webhook(webhook) => webhook.run(global, &state).await,
         }
     }
+}
+
+/// Waits for the broker to send an alarm.
+async fn wait_until_sent(store: &Store, id: &str) -> Result<(), Report> {
+    let mut failure = None;
+    for _ in 0..100 {
+        let alarm = store.alarm(id).await.map_err(|error| error.report())?;
+        match alarm {
+            Some(alarm) if alarm.delivered.is_some() => return Ok(()),
+            Some(alarm) => failure = alarm.failure,
+            None => {}
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let report = Report::new("AR-B014", Fault::Refused, "the webhook has not taken the alarm within ten seconds");
+    Err(match failure {
+        Some(failure) => report.fact("reason", failure).hint("it is tried again; `alarm list` says how that went"),
+        None => report.hint("nobody has tried to send it: is `attest-broker serve` running?"),
+    })
 }
 
 impl Webhook {
@@ -103,7 +137,8 @@ impl Webhook {
                 let sealed = broker.keys().root().seal(Purpose::Webhook, secret.as_bytes(), url.as_bytes());
                 let webhook =
                     WebhookRow { url: url.clone(), secret: sealed.map_err(|error| error.report())?, authority };
-                let audit = admin_entry("alarm webhook set", &url)?;
+                let digest = webhook.authority.as_deref().map(Sha256Digest::of);
+                let audit = admin_act(broker.store(), "alarm webhook set", &(&url, digest)).await?;
                 let set = SetWebhook { webhook: Some(webhook), audit };
                 broker.store().commit(set).await.map_err(|error| error.report())?;
                 narrate!("alarms are sent to {url}. What signs them is printed this once");
@@ -118,9 +153,10 @@ impl Webhook {
                 }
             }
             Self::Remove => {
-                let audit = admin_entry("alarm webhook remove", &())?;
+                let store = state.store().await?;
+                let audit = admin_act(&store, "alarm webhook remove", &()).await?;
                 let remove = SetWebhook { webhook: None, audit };
-                state.store().await?.commit(remove).await.map_err(|error| error.report())?;
+                store.commit(remove).await.map_err(|error| error.report())?;
                 narrate!("alarms are sent nowhere");
                 print(global, "attest-run/webhook-removed/v1", &json!({}), String::new);
             }

@@ -1,10 +1,11 @@
 //! `issuer`: whose CI tokens are believed.
 
-use super::state::{State, admin_entry};
+use super::state::{State, admin_act};
 use super::{Global, print};
 use crate::store::{IssuerRow, RemoveIssuer, SetIssuer};
 use attest_appraisal::ci::{Algorithm, IssuerKind};
-use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::Sha256Digest;
+use attest_evidence::report::{Escaped, Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
 use clap::Subcommand;
 use serde::Serialize;
@@ -64,12 +65,25 @@ impl Issuer {
                 let uri: hyper::Uri = url.parse().map_err(|_| refused("it is no URL"))?;
                 let plain =
                     uri.query().is_none() && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-                if uri.scheme_str() != Some("https") || !plain {
-                    return Err(refused("https://HOST[/PATH] is wanted"));
+                if uri.scheme_str() != Some("https") || !plain || url.contains('#') || url.ends_with('/') {
+                    return Err(refused(
+                        "https://HOST[:PORT][/PATH] is wanted, as its tokens say in `iss`, without a `/` at the end",
+                    ));
+                }
+                let no_port = uri.port().is_none()
+                    && uri.authority().is_some_and(|authority| {
+                        authority.as_str().contains(':') && !authority.as_str().ends_with(']')
+                    });
+                if no_port {
+                    return Err(refused("its port is none"));
+                }
+                if audience.is_empty() || audience.chars().any(char::is_control) {
+                    return Err(refused("its audience is empty, or holds control characters"));
                 }
                 let authority = authority.map(|file| certificate(&file)).transpose()?;
                 let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
-                let audit = admin_entry("issuer add", &(&url, kind, &audience, &names))?;
+                let digest = authority.as_deref().map(Sha256Digest::of);
+                let audit = admin_act(&store, "issuer add", &(&url, kind, &audience, &names, digest)).await?;
                 let issuer = IssuerRow { url: url.clone(), kind, audience, algorithms, authority };
                 let set = SetIssuer { issuer, now: SystemClock.now(), audit };
                 store.commit(set).await.map_err(|error| error.report())?;
@@ -89,13 +103,13 @@ impl Issuer {
                 print(global, "attest-run/issuers/v1", &listing, || {
                     let line = |issuer: &Listed| {
                         let (url, kind, audience) = (&issuer.url, issuer.kind, &issuer.audience);
-                        format!("{url}  {kind}  aud {audience}  {}\n", issuer.algorithms.join(" "))
+                        format!("{url}  {kind}  aud {}  {}\n", Escaped(audience), issuer.algorithms.join(" "))
                     };
                     listing.issuers.iter().map(line).collect()
                 });
             }
             Self::Remove { url } => {
-                let audit = admin_entry("issuer remove", &url)?;
+                let audit = admin_act(&store, "issuer remove", &url).await?;
                 store.commit(RemoveIssuer { url: url.clone(), audit }).await.map_err(|error| error.report())?;
                 narrate!("tokens of {url} are not believed any more");
                 print(global, "attest-run/issuer-removed/v1", &json!({ "url": url }), String::new);
@@ -105,14 +119,24 @@ impl Issuer {
     }
 }
 
-/// The certificate in a file, DER.
+/// The certificate in a file, DER. It is looked at: what is no certificate would be missed only when it is needed.
 pub(super) fn certificate(file: &Path) -> Result<Vec<u8>, Report> {
     let unreadable =
         |reason: String| Report::new("AR-B007", Fault::Usage, format!("can't read {}: {reason}", file.display()));
     let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
     if bytes.starts_with(b"-----BEGIN") {
         let (_, pem) = x509_parser::pem::parse_x509_pem(&bytes).map_err(|error| unreadable(error.to_string()))?;
-        return Ok(pem.contents);
+        return checked(pem.contents).map_err(unreadable);
     }
-    Ok(bytes)
+    checked(bytes).map_err(unreadable)
+}
+
+fn checked(der: Vec<u8>) -> Result<Vec<u8>, String> {
+    use x509_parser::prelude::FromDer as _;
+    let whole = x509_parser::certificate::X509Certificate::from_der(&der).map(|(rest, _)| rest.is_empty());
+    match whole {
+        Ok(true) => Ok(der),
+        Ok(false) => Err("something follows the certificate".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -53,7 +53,7 @@ pub(super) struct Which {
     #[arg(long, value_name = "STAGE/NAME", value_parser = staged::<KeyName>)]
     key: Option<String>,
     /// All of them
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["lease", "runner", "job", "component", "secret", "key"])]
     all: bool,
 }
 
@@ -106,6 +106,7 @@ impl Lease {
                 });
             }
             Self::Revoke { which } => {
+                let everything = which.all;
                 let filter = LeaseFilter {
                     lease: which.lease,
                     runner: which.runner,
@@ -117,8 +118,9 @@ impl Lease {
                 let audit = admin_entry("lease revoke", &filter)?;
                 let revoke = RevokeLeases { filter, at: SystemClock.now(), audit };
                 let revoked = store.commit(revoke).await.map_err(|error| error.report())?;
-                if revoked.is_empty() {
-                    narrate!("no such lease is held");
+                if revoked.is_empty() && !everything {
+                    return Err(Report::new("AR-B015", Fault::Refused, "no lease that is held fits")
+                        .hint("`attest-broker lease list` shows those that are held"));
                 }
                 for lease in &revoked {
                     narrate!("{lease} is revoked");

@@ -53,6 +53,9 @@ pub(super) enum Policy {
         /// From then on, changes need a second person: `policy approve`
         #[arg(long)]
         two_persons: bool,
+        /// From then on, they don't any more
+        #[arg(long, conflicts_with = "two_persons")]
+        one_person: bool,
     },
     /// Put a policy in force that waits for a second person
     Approve {
@@ -81,7 +84,10 @@ impl Policy {
             Self::Test { files, cases } => trying::test(global, &files, &cases),
             Self::Diff { files, most } => trying::diff(global, &State::of(global)?, &files, most).await,
             Self::Explain { id, now } => explain::explain(global, &State::of(global)?, &id, now).await,
-            Self::Apply { files, two_persons } => apply::apply(global, &State::of(global)?, &files, two_persons).await,
+            Self::Apply { files, two_persons, one_person } => {
+                let two_persons = if one_person { Some(false) } else { two_persons.then_some(true) };
+                apply::apply(global, &State::of(global)?, &files, two_persons).await
+            }
             Self::Approve { version } => apply::approve(global, &State::of(global)?, version).await,
             Self::Schema => {
                 print(global, "attest-run/policy-schema/v1", &json!({ "text": crate::policy::SCHEMA }), || {
@@ -113,6 +119,12 @@ async fn show(global: &Global, state: &State, version: Option<i64>) -> Result<()
     } else {
         "was in force once"
     };
+    if !row.entities.is_empty() {
+        narrate!("it has entities, too: `--json` shows them");
+    }
+    if row.two_persons {
+        narrate!("changes to it need two persons");
+    }
     narrate!("version {version} {what}; applied by {}", row.applied_by);
     Ok(())
 }

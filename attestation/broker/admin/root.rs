@@ -1,7 +1,7 @@
 //! `root`: who vouches for TPMs.
 
 use super::Global;
-use super::state::{State, admin_entry};
+use super::state::{State, admin_act};
 use crate::store::AddRoot;
 use attest_appraisal::TpmClass;
 use attest_evidence::Sha256Digest;
@@ -46,9 +46,10 @@ impl Root {
         }
         let subject = parsed.subject().to_string();
         let fingerprint = Sha256Digest::of(&certificate);
-        let audit = admin_entry("root add", &(fingerprint, &subject, role.class.map(TpmClass::as_str)))?;
+        let store = State::of(global)?.store().await?;
+        let audit = admin_act(&store, "root add", &(fingerprint, &subject, role.class.map(TpmClass::as_str))).await?;
         let add = AddRoot { class: role.class, certificate, audit };
-        State::of(global)?.store().await?.commit(add).await.map_err(|error| error.report())?;
+        store.commit(add).await.map_err(|error| error.report())?;
         match role.class {
             Some(class) => narrate!("`{subject}` vouches for TPMs of class {class}"),
             None => narrate!("`{subject}` is known as an intermediate"),

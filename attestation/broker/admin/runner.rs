@@ -1,6 +1,6 @@
 //! `runner`: who may ask.
 
-use super::state::{State, admin_entry};
+use super::state::{State, admin_act, admin_entry};
 use super::{Global, print};
 use crate::broker::Settings;
 use crate::store::{AddToken, RunnerRow, SetRunnerState, TokenRow};
@@ -99,7 +99,7 @@ async fn token(
         uncertified_is_approved,
         expires: SystemClock.now().plus(hours * 3600),
     };
-    let audit = admin_entry("runner token", &(&runner, isolation, uncertified_is_approved))?;
+    let audit = admin_act(broker.store(), "runner token", &(&runner, isolation, uncertified_is_approved)).await?;
     broker.store().commit(AddToken { token: row, audit }).await.map_err(|error| error.report())?;
     let text = EnrolmentToken { id, secret, pins: broker.keys().pins() }.to_text();
     let token = text.expose(|text| String::from_utf8_lossy(text).into_owned());
@@ -167,9 +167,15 @@ async fn list(global: &Global, state: &State, wanted: impl Fn(&RunnerRow) -> boo
 }
 
 async fn set_state(global: &Global, state: &State, runner: RunnerName, new: RunnerState) -> Result<(), Report> {
-    let audit = admin_entry("runner state", &(&runner, new))?;
+    let store = state.store().await?;
+    let about = (&runner, new);
+    // Whoever can open the state may stop a runner: no rule stands between a theft and its end.
+    let audit = match new {
+        RunnerState::Suspended => admin_entry("runner state", &about)?,
+        _ => admin_act(&store, "runner state", &about).await?,
+    };
     let change = SetRunnerState { runner: runner.clone(), state: new, at: SystemClock.now(), audit };
-    let ended = state.store().await?.commit(change).await.map_err(|error| error.report())?;
+    let ended = store.commit(change).await.map_err(|error| error.report())?;
     narrate!("`{runner}` is {}", new.as_str());
     for lease in &ended {
         narrate!("lease {lease} is revoked");

@@ -1,6 +1,6 @@
 //! `secret`: values go in and never come out.
 
-use super::state::{State, admin_entry};
+use super::state::{State, admin_act};
 use super::{Global, print};
 use crate::broker::Settings;
 use crate::secrets::{self, LONGEST_SECRET};
@@ -74,9 +74,10 @@ impl Secret {
                 Ok(())
             }
             Self::Delete { name, stage } => {
-                let audit = admin_entry("secret delete", &(stage, &name))?;
+                let store = state.store().await?;
+                let audit = admin_act(&store, "secret delete", &(stage, &name)).await?;
                 let delete = DeleteSecret { stage, name: name.clone(), audit };
-                state.store().await?.commit(delete).await.map_err(|error| error.report())?;
+                store.commit(delete).await.map_err(|error| error.report())?;
                 narrate!("{stage} secret `{name}` is deleted");
                 print(global, "attest-run/secret-deleted/v1", &json!({ "stage": stage, "name": name }), String::new);
                 Ok(())
@@ -95,7 +96,7 @@ async fn set(
     let value = read(file)?;
     secrets::check(&value).map_err(|error| error.report())?;
     let broker = std::sync::Arc::new(state.broker(Settings::default()).await?);
-    let audit = admin_entry("secret set", &(stage, &name, value.len()))?;
+    let audit = admin_act(broker.store(), "secret set", &(stage, &name, value.len())).await?;
     let sealing = std::sync::Arc::clone(&broker);
     let sealed_name = name.clone();
     let set = SetSecret {

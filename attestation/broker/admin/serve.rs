@@ -32,6 +32,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().heartbeat_seconds,
           value_parser = clap::value_parser!(u32).range(1..=3600))]
     heartbeat_seconds: u32,
+    /// Seconds for which a job may ask for its secrets, after its token was redeemed
+    #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().session_seconds,
+          value_parser = clap::value_parser!(u64).range(1..=7 * 86_400))]
+    session_seconds: u64,
     /// Serve until standard input ends: for whoever starts a broker of their own
     #[arg(long)]
     until_stdin_ends: bool,
@@ -58,6 +62,7 @@ impl Serve {
         let settings = Settings {
             lease_seconds: self.lease_seconds,
             heartbeat_seconds: self.heartbeat_seconds,
+            session_seconds: self.session_seconds,
             ..Settings::default()
         };
         let broker = Arc::new(state.broker(settings).await?);

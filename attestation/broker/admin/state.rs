@@ -120,6 +120,21 @@ fn default_directory() -> Result<PathBuf, Report> {
     })
 }
 
+/// The same for what the policy in force lets this admin do.
+pub(super) async fn admin_act(store: &Store, what: &str, about: &impl Serialize) -> Result<Entry, Report> {
+    let version = store.policy_version().await.map_err(|error| error.report())?;
+    let by = super::who::admin();
+    if let Some(row) = store.policy(version).await.map_err(|error| error.report())?
+        && !crate::policy::administers(&row.text, &by, what)
+    {
+        let refused = format!("the policy in force does not let `{by}` do this: {what}");
+        return Err(Report::new("AR-P116", Fault::Refused, refused)
+            .fact("policy version", version)
+            .hint("its rules about `administer` say who may: `attest-broker policy show`"));
+    }
+    admin_entry(what, about)
+}
+
 /// An audit entry about something that an admin does, with the user who does it.
 pub(super) fn admin_entry(what: &str, about: &impl Serialize) -> Result<Entry, Report> {
     let body = serde_json::json!({ "what": what, "by": super::who::admin(), "about": about });

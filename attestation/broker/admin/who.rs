@@ -15,3 +15,9 @@ pub(super) fn admin() -> String {
         None => format!("uid:{uid}"),
     }
 }
+
+/// Whether there is such a user of this machine.
+pub(super) fn exists(name: &str) -> bool {
+    let by_number = name.strip_prefix("uid:").is_some_and(|uid| uid.parse::<u32>().is_ok());
+    by_number || uzers::get_user_by_name(name).is_some()
+}

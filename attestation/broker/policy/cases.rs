@@ -40,6 +40,16 @@ pub enum Expected {
     Deny,
 }
 
+impl Expected {
+    /// As text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// A case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
@@ -87,6 +97,8 @@ pub struct CaseResult {
     pub passed: bool,
     /// What was expected.
     pub expected: Expected,
+    /// The rule that had to give it.
+    pub by: Option<String>,
     /// What the policy says.
     pub got: Expected,
     /// The rules that say so, or, of each that does not, why not.
@@ -174,6 +186,9 @@ impl Policy {
     /// # Errors
     /// The question can't be put, in words.
     pub fn test(&self, case: &Case) -> Result<CaseResult, String> {
+        if let Some(rule) = case.by.as_ref().filter(|rule| !self.rules.iter().any(|known| known.id == **rule)) {
+            return Err(format!("case `{}` waits for rule `{rule}`, and there is none", case.name));
+        }
         let explanation = self.explain(&case.question)?;
         let got = if explanation.allowed { Expected::Allow } else { Expected::Deny };
         let deciding: Vec<_> = explanation
@@ -196,6 +211,7 @@ impl Policy {
             name: case.name.clone(),
             passed: got == case.expect && by_it,
             expected: case.expect,
+            by: case.by.clone(),
             got,
             because,
         })

@@ -6,7 +6,7 @@ use crate::exchange::VerifiedJob;
 use attest_appraisal::AppraisedHost;
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{DirectoryMode, Request, SecretUse};
-use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::report::{Escaped, Explain, Fault, Report};
 use std::collections::BTreeSet;
 
 /// Most rules that a denial tells about.
@@ -41,7 +41,7 @@ pub enum Denied {
         explanation: Box<Explanation>,
     },
     /// The rules could not be asked.
-    #[error("policy could not be asked about `{resource}`: {reason}")]
+    #[error("policy could not be asked about `{resource}`")]
     Broken {
         /// `STAGE/NAME`.
         resource: String,
@@ -186,7 +186,11 @@ impl Explain for Denied {
                 }
                 report.hint(hints.join(". "))
             }
-            Self::Broken { .. } => Report::new("AR-P405", Fault::Refused, self.to_string()),
+            Self::Broken { resource, reason } => {
+                tracing::error!(%resource, reason = %Escaped(reason), "policy could not be asked");
+                Report::new("AR-P405", Fault::Refused, self.to_string())
+                    .hint("nothing was released. The broker's log says why it could not")
+            }
         }
     }
 }

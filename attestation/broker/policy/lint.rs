@@ -177,6 +177,7 @@ fn lint_permit(rule: &Rule) -> Result<(), Unsafe> {
     let mut of_jobs = rule.conditions.iter().flat_map(|condition| &condition.reads).filter(of_job);
     if let Some(path) = of_jobs.next()
         && !rule.knows_whose_job()
+        && !rule.is_for_no_job()
     {
         let attribute = path.last().cloned().unwrap_or_default();
         return Err(Unsafe::AnyRepository { rule: place(), attribute });

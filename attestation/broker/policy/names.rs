@@ -23,7 +23,12 @@ pub(super) fn check(uid: &EntityUid) -> Result<(), String> {
         "Key" | "Directory" if staged().is_none_or(|name| name.parse::<KeyName>().is_err()) => wanted("`STAGE/NAME`"),
         "Audience" | "Destination" if staged().is_none_or(str::is_empty) => wanted("`STAGE/NAME`"),
         "Repository" | "Owner" | "Job" => match id.split_once('#') {
-            Some((issuer, id)) if issuer.starts_with("https://") && !id.is_empty() && !id.contains(['#', '/']) => {
+            Some((issuer, id))
+                if issuer.starts_with("https://")
+                    && !issuer.ends_with('/')
+                    && !id.is_empty()
+                    && !id.contains(['#', '/']) =>
+            {
                 Ok(())
             }
             _ => wanted("`ISSUER#ID`, such as `https://token.actions.githubusercontent.com#74`,"),

@@ -248,6 +248,12 @@ impl CiJob {
         }
     }
 
+    /// Whether strangers may decide what it runs.
+    pub(super) fn is_of_strangers(&self) -> bool {
+        let by_ref = super::REFS_OF_STRANGERS.iter().any(|prefix| self.git_ref.starts_with(prefix));
+        by_ref || !super::EVENTS_OF_WRITERS.contains(&self.event.as_str())
+    }
+
     fn texts(&self) -> [(&'static str, &str); 13] {
         [
             ("issuer", &self.issuer),
@@ -296,6 +302,60 @@ pub struct Question {
     /// `read` or `write`, for a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+}
+
+/// All that one request was asked about, as the audit log keeps it: what was measured stands there once, and the
+/// arguments stand in the request beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Questions {
+    measured: Measured,
+    step: String,
+    asked: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    ask: Asked,
+    why: String,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    formats: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode: Option<String>,
+}
+
+impl Questions {
+    /// The questions of one request.
+    pub fn of(questions: &[Question]) -> Self {
+        let first = questions.first();
+        let measured = first.map(|first| Measured { arguments: Vec::new(), ..first.measured.clone() });
+        let asked = questions.iter().map(|question| Part {
+            ask: question.ask.clone(),
+            why: question.claimed.why.clone(),
+            formats: question.formats.clone(),
+            mode: question.mode.clone(),
+        });
+        Self {
+            measured: measured.unwrap_or_default(),
+            step: first.map(|first| first.claimed.step.clone()).unwrap_or_default(),
+            asked: asked.collect(),
+        }
+    }
+
+    /// The same with the arguments of the request.
+    pub fn with_arguments(self, arguments: &[String]) -> Vec<Question> {
+        let Self { measured, step, asked } = self;
+        let measured = Measured { arguments: arguments.to_vec(), ..measured };
+        let whole = |Part { ask, why, formats, mode }| Question {
+            ask,
+            measured: measured.clone(),
+            claimed: Claimed { step: step.clone(), why },
+            formats,
+            mode,
+        };
+        asked.into_iter().map(whole).collect()
+    }
 }
 
 /// A question as Cedar asks it.

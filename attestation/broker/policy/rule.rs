@@ -109,8 +109,7 @@ impl Rule {
                 .filter(|number| (1..=MOST_LEASES).contains(number))
                 .ok_or_else(|| format!("`@leases` takes a number from 1 to {MOST_LEASES}"))?,
         };
-        let source = policy.to_cedar().unwrap_or_default();
-        let line = line_of(text, &source);
+        let line = Self::line_in(policy, text);
         Ok(Self {
             id: policy.id().to_string(),
             line,
@@ -121,6 +120,11 @@ impl Rule {
             conditions,
             leases,
         })
+    }
+
+    /// The line of the policy's text where a rule begins.
+    pub(super) fn line_in(policy: &cedar_policy::Policy, text: &str) -> Option<usize> {
+        line_of(text, &policy.to_cedar()?)
     }
 
     /// Whether it is about what is asked: the action, and the resource.
@@ -176,14 +180,19 @@ impl Rule {
     /// Whether it says whose jobs it is for, by id and issuer: ids are an issuer's own.
     pub(super) fn knows_whose_job(&self) -> bool {
         let whose = ["Repository", "RepositoryGroup", "Owner", "Job"];
-        let by_claims = self.allows_only(&["measured", "job", "issuer"]).is_some()
+        // One issuer: of several, each could have the ids that are meant for another.
+        let by_claims = self.allows_only(&["measured", "job", "issuer"]).is_some_and(|issuers| issuers.len() == 1)
             && (self.allows_only(&["measured", "job", "repository_id"]).is_some()
                 || self.allows_only(&["measured", "job", "owner_id"]).is_some());
         by_claims || self.principals().any(|uid| whose.contains(&uid.type_name().basename()))
     }
 
     /// Whether it is for the repository of this job, by name, and so may be told to that job.
+    /// Not to jobs of strangers, who would learn what they have to imitate.
     pub(super) fn is_of_repository(&self, job: &CiJob) -> bool {
+        if job.is_of_strangers() {
+            return false;
+        }
         let own = format!("{}#{}", job.issuer, job.repository_id);
         let by_principal =
             self.principals().any(|uid| uid.type_name().basename() == "Repository" && uid.id().unescaped() == own);
@@ -193,11 +202,25 @@ impl Rule {
     }
 
     /// What is denied by default and it lifts.
-    pub(super) fn lifts(&self) -> BTreeSet<&'static str> {
-        let of_strangers = super::EVENTS_OF_STRANGERS.into_iter();
-        let events = of_strangers.filter(|event| self.names(&["measured", "job", "event"], event));
-        let unprotected = self.denies(&["measured", "job", "ref_protected"]).then_some("unprotected refs");
-        events.chain(unprotected).collect()
+    pub(super) fn lifts(&self) -> BTreeSet<String> {
+        let events = self.allows_only(&["measured", "job", "event"]).unwrap_or_default();
+        let of_strangers = events.into_iter().filter(|event| !super::EVENTS_OF_WRITERS.contains(&event.as_str()));
+        let flags = ["exact", "ref_protected"].into_iter().filter(|flag| self.denies(&["measured", "job", flag]));
+        let without_job = self.is_for_no_job().then(|| "no job".to_owned());
+        of_strangers.chain(flags.map(str::to_owned)).chain(without_job).collect()
+    }
+
+    /// Whether it says in so many words that there be no CI job.
+    pub(super) fn is_for_no_job(&self) -> bool {
+        self.conditions.iter().any(|condition| match condition.tree.as_deref() {
+            Some(Expr::UnaryOp { op: UnaryOp::Not, expr }) => match &**expr {
+                Expr::HasAttr { expr, attrs } => {
+                    is_path(expr, &["measured"]) && attrs.len() == 1 && attrs.first() == "job"
+                }
+                _ => false,
+            },
+            _ => false,
+        })
     }
 
     /// Where it stands, for people.

@@ -63,8 +63,12 @@ pub(super) fn routes(broker: Arc<Broker>) -> Router {
 async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Refusal::of(&Report::new("AR-B102", Fault::Unreachable, "the request took too long")).into_response(),
+        Err(_) => too_slow().into_response(),
     }
+}
+
+fn too_slow() -> Refusal {
+    Refusal::of(&Report::new("AR-B102", Fault::Unreachable, "the request took too long"))
 }
 
 async fn unknown() -> (StatusCode, Json<Refusal>) {
@@ -130,7 +134,10 @@ async fn heartbeats(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> 
     broker.heartbeats(&body).await.map(Json)
 }
 
-async fn watch(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<Json<LeasesEnded>, Refusal> {
+async fn watch(State(broker): State<Arc<Broker>>, request: Request) -> Result<Json<LeasesEnded>, Refusal> {
+    // Only the waiting may take longer than any other request, not the asking.
+    let Binary(body) =
+        tokio::time::timeout(LONGEST_REQUEST, Binary::from_request(request, &())).await.map_err(|_| too_slow())??;
     broker.watch(&body).await.map(Json)
 }
 

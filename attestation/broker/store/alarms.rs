@@ -80,6 +80,8 @@ pub struct AlarmRow {
     pub delivered: Option<i64>,
     /// How often it was tried to send it.
     pub tries: i64,
+    /// Why the last try went wrong.
+    pub failure: Option<String>,
 }
 
 /// Where alarms are sent.
@@ -124,23 +126,25 @@ impl Transaction for SetWebhook {
 pub struct AlarmSent {
     /// Which.
     pub id: String,
-    /// When it was taken, or when to try again.
-    pub result: Result<UnixSeconds, UnixSeconds>,
+    /// When it was taken, or when to try again, and why.
+    pub result: Result<UnixSeconds, (UnixSeconds, String)>,
 }
 
 impl Transaction for AlarmSent {
     type Output = ();
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        let (delivered, next) = match self.result {
-            Ok(delivered) => (Some(seconds(delivered)), None),
-            Err(next) => (None, Some(seconds(next))),
+        let (delivered, next, failure) = match self.result {
+            Ok(delivered) => (Some(seconds(delivered)), None, None),
+            Err((next, failure)) => (None, Some(seconds(next)), Some(failure)),
         };
         sqlx::query(
-            "UPDATE alarms SET delivered = ?1, tries = tries + 1, next_try = coalesce(?2, next_try) WHERE id = ?3",
+            "UPDATE alarms SET delivered = ?1, tries = tries + 1, next_try = coalesce(?2, next_try), failure = ?3
+             WHERE id = ?4",
         )
         .bind(delivered)
         .bind(next)
+        .bind(failure)
         .bind(self.id)
         .execute(connection)
         .await?;
@@ -158,6 +162,7 @@ fn listed(row: &sqlx::sqlite::SqliteRow) -> Result<AlarmRow, StoreError> {
         facts: serde_json::from_str(&row.get::<String, _>(5)).map_err(|_| StoreError::Row("alarm"))?,
         delivered: row.get(6),
         tries: row.get(7),
+        failure: row.get(8),
     })
 }
 
@@ -168,12 +173,26 @@ impl Store {
     /// Whatever SQLite reports.
     pub async fn alarms(&self, most: u32) -> Result<Vec<AlarmRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, kind, subject, at, times, body, delivered, tries FROM alarms ORDER BY at DESC, id LIMIT ?",
+            "SELECT id, kind, subject, at, times, body, delivered, tries, failure FROM alarms ORDER BY at DESC, id LIMIT ?",
         )
         .bind(most)
         .fetch_all(&self.readers)
         .await?;
         rows.iter().rev().map(listed).collect()
+    }
+
+    /// An alarm.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn alarm(&self, id: &str) -> Result<Option<AlarmRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, kind, subject, at, times, body, delivered, tries, failure FROM alarms WHERE id = ?",
+        )
+        .bind(id)
+        .fetch_optional(&self.readers)
+        .await?;
+        row.as_ref().map(listed).transpose()
     }
 
     /// Alarms that are to be sent now, the oldest first.
@@ -182,7 +201,7 @@ impl Store {
     /// Whatever SQLite reports.
     pub async fn alarms_to_send(&self, now: UnixSeconds, most: u32) -> Result<Vec<AlarmRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, kind, subject, at, times, body, delivered, tries FROM alarms
+            "SELECT id, kind, subject, at, times, body, delivered, tries, failure FROM alarms
              WHERE delivered IS NULL AND next_try <= ? AND tries < ? ORDER BY next_try LIMIT ?",
         )
         .bind(seconds(now))

@@ -317,9 +317,8 @@ impl Transaction for EndLostLeases {
         .fetch_all(&mut *connection)
         .await?;
         for row in rows.iter().filter(|row| row.get::<bool, _>(4)) {
-            let runner: String = row.get(3);
-            let facts = json!({ "lease": lease_id(row.get(0))?, "runner": runner });
-            let (entry, alarm) = Alarm::raise(AlarmKind::MissedHeartbeats, runner, self.at, facts)?;
+            let facts = json!({ "lease": lease_id(row.get(0))?, "runner": row.get::<String, _>(3) });
+            let (entry, alarm) = Alarm::raise(AlarmKind::MissedHeartbeats, row.get::<String, _>(0), self.at, facts)?;
             record(connection, &entry).await?;
             record_alarm(connection, &alarm).await?;
         }
@@ -643,5 +642,13 @@ impl Store {
     pub async fn lease_clock(&self) -> Result<Option<LeaseClockRow>, StoreError> {
         let row = sqlx::query("SELECT boot, added, skew FROM lease_clock").fetch_optional(&self.readers).await?;
         Ok(row.map(|row| LeaseClockRow { boot: row.get(0), added: row.get(1), skew: row.get(2) }))
+    }
+
+    /// When a lease that is held was heard of last, by the lease clock.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn last_heard(&self) -> Result<Option<i64>, StoreError> {
+        Ok(sqlx::query("SELECT max(last_seen) FROM heartbeats").fetch_one(&self.readers).await?.get(0))
     }
 }

@@ -2,6 +2,9 @@
 
 use super::{Store, StoreError, Transaction, record, seconds};
 use crate::audit::Entry;
+use crate::policy::{Question, Questions};
+use serde::Deserialize as _;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
 /// A policy as it was applied.
@@ -30,8 +33,8 @@ pub struct ApplyPolicy {
     pub text: String,
     /// Its entities, JSON.
     pub entities: String,
-    /// Whether changes to it shall need two persons.
-    pub two_persons: bool,
+    /// Whether changes to it shall need two persons; `None`: as it is now.
+    pub two_persons: Option<bool>,
     /// Who applies it.
     pub by: String,
     /// What the audit log says of it.
@@ -45,6 +48,8 @@ pub struct Applied {
     pub version: i64,
     /// Whether it waits for a second person.
     pub waiting: bool,
+    /// Whether, once it is in force, changes need two persons.
+    pub two_persons: bool,
 }
 
 impl Transaction for ApplyPolicy {
@@ -55,19 +60,20 @@ impl Transaction for ApplyPolicy {
             .fetch_optional(&mut *connection)
             .await?;
         let waiting = row.is_some_and(|row| row.get(0));
+        let two_persons = self.two_persons.unwrap_or(waiting);
         let applied = sqlx::query(
             "INSERT INTO policies (text, entities, two_persons, waiting, applied_by, applied) VALUES (?, ?, ?, ?, ?, ?)",
         )
         .bind(&self.text)
         .bind(&self.entities)
-        .bind(self.two_persons)
+        .bind(two_persons)
         .bind(waiting)
         .bind(&self.by)
         .bind(seconds(self.audit.at))
         .execute(&mut *connection)
         .await?;
         record(connection, &self.audit).await?;
-        Ok(Applied { version: applied.last_insert_rowid(), waiting })
+        Ok(Applied { version: applied.last_insert_rowid(), waiting, two_persons })
     }
 }
 
@@ -85,8 +91,11 @@ pub struct ApprovePolicy {
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Approved {
-    /// It is in force.
-    Yes,
+    /// It is in force. Whether changes to it need two persons.
+    Yes {
+        /// See there.
+        two_persons: bool,
+    },
     /// It is not waiting.
     NotWaiting,
     /// A newer one has been put in force since: whoever wrote this one did not know that.
@@ -99,7 +108,7 @@ impl Transaction for ApprovePolicy {
     type Output = Approved;
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<Approved, StoreError> {
-        let row = sqlx::query("SELECT waiting, applied_by FROM policies WHERE version = ?")
+        let row = sqlx::query("SELECT waiting, applied_by, two_persons FROM policies WHERE version = ?")
             .bind(self.version)
             .fetch_optional(&mut *connection)
             .await?;
@@ -124,7 +133,7 @@ impl Transaction for ApprovePolicy {
             .execute(&mut *connection)
             .await?;
         record(connection, &self.audit).await?;
-        Ok(Approved::Yes)
+        Ok(Approved::Yes { two_persons: row.get(2) })
     }
 }
 
@@ -133,8 +142,18 @@ impl Transaction for ApprovePolicy {
 pub struct AskedBefore {
     /// The entry that records the answer.
     pub audit: String,
-    /// The questions, JSON.
-    pub questions: String,
+    /// Everything that it was asked about; `None` if that can't be read any more.
+    pub questions: Option<Vec<Question>>,
+}
+
+impl AskedBefore {
+    /// The questions of an entry's body.
+    pub fn questions_of(body: &serde_json::Value) -> Option<Vec<Question>> {
+        let questions = Questions::deserialize(body.get("questions")?).ok()?;
+        let request = body.get("request").or_else(|| body.get("asked"))?;
+        let arguments = Vec::<String>::deserialize(request.get("arguments")?).ok()?;
+        Some(questions.with_arguments(&arguments))
+    }
 }
 
 impl Store {
@@ -177,13 +196,17 @@ impl Store {
     /// Whatever SQLite reports.
     pub async fn asked_before(&self, most: u32) -> Result<Vec<AskedBefore>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, json_extract(body, '$.questions') FROM audit
+            "SELECT id, body FROM audit
              WHERE kind IN ('granted', 'refused') AND json_extract(body, '$.questions') IS NOT NULL
              ORDER BY sequence DESC LIMIT ?",
         )
         .bind(most)
         .fetch_all(&self.readers)
         .await?;
-        Ok(rows.iter().map(|row| AskedBefore { audit: row.get(0), questions: row.get(1) }).collect())
+        let asked = |row: &SqliteRow| {
+            let body = serde_json::from_str(&row.get::<String, _>(1)).ok();
+            AskedBefore { audit: row.get(0), questions: body.as_ref().and_then(AskedBefore::questions_of) }
+        };
+        Ok(rows.iter().map(asked).collect())
     }
 }

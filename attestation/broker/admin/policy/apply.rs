@@ -1,9 +1,9 @@
 //! Putting a policy in force, alone or by two.
 
 use super::files::PolicyFiles;
-use crate::admin::state::{State, admin_entry};
+use crate::admin::state::{State, admin_act, admin_entry};
 use crate::admin::{Global, print, who};
-use crate::policy::{DEVELOPMENT, POLICY_APPLY, POLICY_APPROVE, Policy};
+use crate::policy::{DEVELOPMENT, POLICY_APPLY, POLICY_APPROVE};
 use crate::store::{ApplyPolicy, ApprovePolicy, Approved, Store};
 use attest_evidence::Sha256Digest;
 use attest_evidence::report::{Explain as _, Fault, Report};
@@ -13,38 +13,25 @@ use serde_json::json;
 pub(in crate::admin) async fn apply_development(store: &Store) -> Result<(), Report> {
     let audit = admin_entry(POLICY_APPLY, &("development", Sha256Digest::of(DEVELOPMENT.as_bytes())))?;
     let (text, entities) = (DEVELOPMENT.to_owned(), String::new());
-    let apply = ApplyPolicy { text, entities, two_persons: false, by: who::admin(), audit };
+    let apply = ApplyPolicy { text, entities, two_persons: Some(false), by: who::admin(), audit };
     store.commit(apply).await.map(drop).map_err(|error| error.report())
-}
-
-/// Whether the policy in force lets this admin do something.
-async fn check_may(store: &Store, what: &str) -> Result<(), Report> {
-    let version = store.policy_version().await.map_err(|error| error.report())?;
-    let Some(row) = store.policy(version).await.map_err(|error| error.report())? else { return Ok(()) };
-    // One that this version of the program can't use says nothing about admins: it is to be replaced.
-    let Ok(policy) = Policy::compile(version, &row.text, &row.entities) else { return Ok(()) };
-    let by = who::admin();
-    if policy.administers(&by, what) {
-        return Ok(());
-    }
-    Err(Report::new("AR-P116", Fault::Refused, format!("the policy in force does not let `{by}` {what}"))
-        .fact("policy version", version)
-        .hint("its rules about `administer` say who may"))
 }
 
 pub(super) async fn apply(
     global: &Global,
     state: &State,
     files: &PolicyFiles,
-    two_persons: bool,
+    two_persons: Option<bool>,
 ) -> Result<(), Report> {
     let (policy, texts) = files.compile()?;
     let by = who::admin();
-    policy.check_admins(&by, two_persons).map_err(|error| error.report())?;
     let store = state.store().await?;
-    check_may(&store, POLICY_APPLY).await?;
+    let version = store.policy_version().await.map_err(|error| error.report())?;
+    let in_force = store.policy(version).await.map_err(|error| error.report())?;
+    let two = two_persons.unwrap_or(in_force.is_some_and(|row| row.two_persons));
+    policy.check_admins(&by, two, who::exists).map_err(|error| error.report())?;
     let digests = (Sha256Digest::of(texts.policy.as_bytes()), Sha256Digest::of(texts.entities.as_bytes()));
-    let audit = admin_entry(POLICY_APPLY, &(files.policy.display().to_string(), digests, two_persons))?;
+    let audit = admin_act(&store, POLICY_APPLY, &(files.policy.display().to_string(), digests, two_persons)).await?;
     let apply = ApplyPolicy { text: texts.policy, entities: texts.entities, two_persons, by, audit };
     let applied = store.commit(apply).await.map_err(|error| error.report())?;
     let version = applied.version;
@@ -53,20 +40,23 @@ pub(super) async fn apply(
     } else {
         narrate!("version {version} is in force");
     }
-    let data = json!({ "version": version, "waiting": applied.waiting });
+    if applied.two_persons {
+        narrate!("changes to it need two persons");
+    }
+    let data = json!({ "version": version, "waiting": applied.waiting, "two_persons": applied.two_persons });
     print(global, "attest-run/policy-applied/v1", &data, String::new);
     Ok(())
 }
 
 pub(super) async fn approve(global: &Global, state: &State, version: i64) -> Result<(), Report> {
     let store = state.store().await?;
-    check_may(&store, POLICY_APPROVE).await?;
     let by = who::admin();
-    let audit = admin_entry(POLICY_APPROVE, &version)?;
+    let audit = admin_act(&store, POLICY_APPROVE, &version).await?;
     let approve = ApprovePolicy { version, by: by.clone(), audit };
     let refused = |what: String| Report::new("AR-P117", Fault::Refused, what).fact("version", version);
     match store.commit(approve).await.map_err(|error| error.report())? {
-        Approved::Yes => {}
+        Approved::Yes { two_persons: true } => narrate!("changes to it need two persons"),
+        Approved::Yes { two_persons: false } => narrate!("changes to it need one person from now on"),
         Approved::NotWaiting => return Err(refused("this version waits for nobody".to_owned())),
         Approved::SamePerson => {
             return Err(refused("whoever applied it can't be the second person".to_owned())

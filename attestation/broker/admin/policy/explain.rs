@@ -3,7 +3,8 @@
 use crate::admin::state::State;
 use crate::admin::{Global, print};
 use crate::policy::{Explanation, Policy, Question};
-use attest_evidence::report::{Explain as _, Fault, Report};
+use crate::store::AskedBefore;
+use attest_evidence::report::{Escaped, Explain as _, Fault, Report};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,6 +13,9 @@ struct Explained {
     id: String,
     /// `granted` or `refused`, then.
     was: String,
+    /// The version that was asked then.
+    then: Option<i64>,
+    /// The version that is asked here.
     policy_version: i64,
     questions: Vec<Answer>,
 }
@@ -34,12 +38,11 @@ pub(super) async fn explain(global: &Global, state: &State, id: &str, now: bool)
     let entry = entry.ok_or_else(|| {
         Report::new("AR-P204", Fault::Refused, format!("policy was not asked about `{id}`"))
             .fact("kind", entries.first().and_then(|entry| entry["kind"].as_str()).unwrap_or_default())
-            .hint("it was decided before policy was asked: `attest-broker lease show` has the reason")
+            .hint("`attest-broker lease show` with the same id has what the entry says")
     })?;
-    let unreadable = |error: serde_json::Error| {
-        Report::new("AR-P202", Fault::Refused, "the entry's questions can't be read").fact("error", error)
-    };
-    let questions: Vec<Question> = serde_json::from_value(entry["body"]["questions"].clone()).map_err(unreadable)?;
+    let questions = AskedBefore::questions_of(&entry["body"]);
+    let questions =
+        questions.ok_or_else(|| Report::new("AR-P202", Fault::Refused, "the entry's questions can't be read"))?;
     let then = entry["body"]["policy_version"].as_i64();
     let in_force = store.policy_version().await.map_err(|error| error.report())?;
     let version = then.filter(|_| !now).unwrap_or(in_force);
@@ -57,15 +60,21 @@ pub(super) async fn explain(global: &Global, state: &State, id: &str, now: bool)
         answers.push(Answer { question, explanation, proposals });
     }
     let was = entry["kind"].as_str().unwrap_or_default().to_owned();
-    let explained = Explained { id: id.to_owned(), was, policy_version: version, questions: answers };
+    let explained = Explained { id: id.to_owned(), was, then, policy_version: version, questions: answers };
     print(global, "attest-run/policy-explained/v1", &explained, || in_words(&explained, entry));
     Ok(())
 }
 
 fn in_words(explained: &Explained, entry: &Value) -> String {
-    let mut text = format!("{} was {}, by policy version {}\n", explained.id, explained.was, explained.policy_version);
+    let mut text = format!("{} was {}", explained.id, explained.was);
+    text += &match explained.then {
+        Some(then) if then != explained.policy_version => {
+            format!(" by policy version {then}. By version {}:\n", explained.policy_version)
+        }
+        _ => format!(" by policy version {}\n", explained.policy_version),
+    };
     if let Some(url) = entry["body"]["run_url"].as_str().filter(|url| !url.is_empty()) {
-        text += &format!("{url}\n");
+        text += &format!("{}\n", Escaped(url));
     }
     for Answer { question, explanation, proposals } in &explained.questions {
         text += &format!("\n{}: {}\n", question.ask, if explanation.allowed { "allowed" } else { "denied" });
@@ -83,7 +92,7 @@ fn in_words(explained: &Explained, entry: &Value) -> String {
             text += &format!("  {}  {verb}\n", trial.place());
             text.extend(trial.failed.iter().map(|finding| format!("      failed  {}\n", finding.in_words())));
             let passed: Vec<_> =
-                trial.passed.iter().map(|finding| format!("{} {}", finding.what, finding.got)).collect();
+                trial.passed.iter().map(|finding| format!("{} {}", finding.what, Escaped(&finding.got))).collect();
             if !passed.is_empty() {
                 text += &format!("      passed  {}\n", passed.join(", "));
             }

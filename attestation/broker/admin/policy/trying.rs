@@ -4,7 +4,7 @@ use super::files::{PolicyFiles, read};
 use crate::admin::state::State;
 use crate::admin::{Global, print};
 use crate::policy::{CaseResult, Cases, LONGEST_CASES, Policy, Question};
-use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::report::{Escaped, Explain as _, Fault, Report};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,9 @@ pub(super) fn test(global: &Global, files: &PolicyFiles, cases: &Path) -> Result
         let line = |case: &CaseResult| {
             let mut text = format!("{}  {}\n", if case.passed { "ok    " } else { "FAILED" }, case.name);
             if !case.passed {
-                text += &format!("        want {:?}, got {:?}\n", case.expected, case.got).to_lowercase();
+                let by = case.by.as_ref().map(|rule| format!(" by rule {rule}")).unwrap_or_default();
+                let (want, got) = (case.expected.as_str(), case.got.as_str());
+                text += &format!("        want {want}{by}, got {got}\n");
                 text.extend(case.because.iter().map(|reason| format!("        {reason}\n")));
             }
             text
@@ -48,9 +50,12 @@ pub(super) fn test(global: &Global, files: &PolicyFiles, cases: &Path) -> Result
 /// A request that would be answered otherwise.
 #[derive(Serialize)]
 struct Change {
-    question: Question,
+    /// Everything that it asked.
+    questions: Vec<Question>,
     before: bool,
     after: bool,
+    /// What of it would be answered otherwise.
+    otherwise: Vec<String>,
     /// The newest entry in the audit log that asked it, and how many did.
     audit: String,
     times: usize,
@@ -58,7 +63,9 @@ struct Change {
 
 #[derive(Serialize)]
 struct Difference {
-    questions: usize,
+    requests: usize,
+    /// Entries whose questions can't be read any more.
+    unreadable: usize,
     changes: Vec<Change>,
 }
 
@@ -72,43 +79,55 @@ pub(super) async fn diff(global: &Global, state: &State, files: &PolicyFiles, mo
         None => None,
     };
     let asked = store.asked_before(most).await.map_err(|error| error.report())?;
-    // The same question is often asked; it is tried once.
-    let mut known: BTreeMap<String, (Question, String, usize)> = BTreeMap::new();
+    // The same request is often made; it is tried once.
+    let mut known: BTreeMap<String, (Vec<Question>, String, usize)> = BTreeMap::new();
+    let mut unreadable = 0;
     for entry in asked {
-        let questions: Vec<Question> = serde_json::from_str(&entry.questions)
-            .map_err(|error| broken(format!("entry {}: {error}", entry.audit)))?;
-        for question in questions {
-            let key = serde_json::to_string(&question).unwrap_or_default();
-            known.entry(key).and_modify(|known| known.2 += 1).or_insert_with(|| (question, entry.audit.clone(), 1));
-        }
+        let Some(questions) = entry.questions else {
+            unreadable += 1;
+            continue;
+        };
+        let key = serde_json::to_string(&questions).unwrap_or_default();
+        known.entry(key).and_modify(|known| known.2 += 1).or_insert_with(|| (questions, entry.audit, 1));
     }
-    let questions = known.len();
+    let requests = known.len();
     let mut changes = Vec::new();
-    for (question, audit, times) in known.into_values() {
-        let answer = |policy: &Policy| policy.allows(&question).map_err(broken);
-        let (was, is) = (before.as_ref().map(answer).transpose()?.unwrap_or(false), answer(&after)?);
+    for (questions, audit, times) in known.into_values() {
+        let (mut was, mut is, mut otherwise) = (true, true, Vec::new());
+        for question in &questions {
+            let answer = |policy: &Policy| policy.allows(question).map_err(broken);
+            let (one, other) = (before.as_ref().map(answer).transpose()?.unwrap_or(false), answer(&after)?);
+            (was, is) = (was && one, is && other);
+            if one != other {
+                otherwise.push(question.ask.to_string());
+            }
+        }
         if was != is {
-            changes.push(Change { question, before: was, after: is, audit, times });
+            changes.push(Change { questions, before: was, after: is, otherwise, audit, times });
         }
     }
-    let difference = Difference { questions, changes };
+    let difference = Difference { requests, unreadable, changes };
     print(global, "attest-run/policy-difference/v1", &difference, || {
         let line = |change: &Change| {
             let word = |allowed| if allowed { "allow" } else { "deny" };
-            let measured = &change.question.measured;
-            let job = measured.job.as_ref().map_or("none", |job| &job.key);
+            let measured = change.questions.first().map(|first| &first.measured);
+            let job = measured.and_then(|measured| measured.job.as_ref()).map_or("none", |job| &job.key);
             format!(
-                "{} -> {}  {}  runner {}  job {job}  {} times, last {}\n",
+                "{} -> {}  {}  runner {}  job {}  {} times, last {}\n",
                 word(change.before),
                 word(change.after),
-                change.question.ask,
-                measured.runner,
+                Escaped(&change.otherwise.join(", ")),
+                measured.map(|measured| measured.runner.as_str()).unwrap_or_default(),
+                Escaped(job),
                 change.times,
                 change.audit
             )
         };
         difference.changes.iter().map(line).collect()
     });
-    narrate!("{} of {questions} known questions would be answered otherwise", difference.changes.len());
+    narrate!("{} of {requests} known requests would be answered otherwise", difference.changes.len());
+    if unreadable > 0 {
+        narrate!("{unreadable} entries could not be read, and were left out");
+    }
     Ok(())
 }

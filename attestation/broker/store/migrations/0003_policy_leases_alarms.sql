@@ -23,7 +23,8 @@ CREATE TABLE heartbeats (
     counter    INTEGER NOT NULL
 ) STRICT;
 ALTER TABLE leases ADD COLUMN number INTEGER;
-UPDATE leases SET number = (SELECT count(*) FROM leases AS other WHERE other.id <= leases.id);
+UPDATE leases SET number = numbered.number
+    FROM (SELECT id, row_number() OVER (ORDER BY id) AS number FROM leases) AS numbered WHERE numbered.id = leases.id;
 CREATE UNIQUE INDEX leases_by_number ON leases (number);
 INSERT INTO heartbeats SELECT number, heartbeat, expires, last_seen, counter FROM leases WHERE state = 'active';
 DROP INDEX leases_alive;
@@ -58,7 +59,8 @@ CREATE TABLE alarms (
     body       TEXT    NOT NULL,    -- JSON
     delivered  INTEGER,             -- when the webhook took it; NULL: not yet
     tries      INTEGER NOT NULL DEFAULT 0,
-    next_try   INTEGER NOT NULL
+    next_try   INTEGER NOT NULL,
+    failure    TEXT                 -- why the last try went wrong
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX alarms_waiting ON alarms (next_try) WHERE delivered IS NULL;
 CREATE INDEX alarms_by_subject ON alarms (kind, subject, at);
