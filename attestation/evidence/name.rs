@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_could_be_read_as_something_else_are_refused() {
+    fn p03_names_that_could_be_read_as_something_else_are_refused() {
         for text in ["release/npm-token", "a", "a.b-c_d", "9"] {
             assert_eq!(text.parse::<SecretName>().map(String::from).as_deref(), Ok(text));
         }

@@ -32,8 +32,11 @@ impl Scene {
 
     /// The same, of a broker that is served with options.
     async fn set_with(kind: &str, options: &[&str]) -> Self {
-        let broker = Broker::start_with(options);
-        let issuer = Issuer::start().await;
+        Self::of(kind, Broker::start_with(options), Issuer::start().await).await
+    }
+
+    /// The same with a given issuer.
+    async fn of(kind: &str, broker: Broker, issuer: Issuer) -> Self {
         let (rsa, p256) = (IssuerKey::rsa(), IssuerKey::p256());
         issuer.publish(vec![rsa.jwk("rsa-1"), p256.jwk("p256-1")]);
         let authority = broker.state().parent().unwrap().join("issuer.pem");

@@ -80,6 +80,8 @@ async fn c04_each_job_has_its_own_session_and_what_is_left_of_it_has_none() {
     // A token that nobody believes stops the step; one of an issuer that the broker does not know is no job.
     let forged = shop.scene.token(&with(shop.scene.claims(3), "aud", json!("other")));
     shop.hello(Users::JOB, Some(&forged)).refused(126, "AR-J106");
+    let long = shop.scene.token(&with(shop.scene.claims(3), "padding", json!("x".repeat(90_000))));
+    shop.hello(Users::JOB, Some(&long)).refused(126, "AR-J101");
     let foreign = shop.scene.token(&with(shop.scene.claims(3), "iss", json!("https://elsewhere.example")));
     shop.hello(Users::JOB, Some(&foreign)).ok();
     assert_eq!(shop.last_job().await, Value::Null);

@@ -86,6 +86,53 @@ async fn github_s_example_is_read_and_its_job_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_may_have_a_path_and_sign_with_ps256() {
+    let broker = crate::support::Broker::start();
+    let issuer = crate::support::Issuer::start_at("/_services/token").await;
+    issuer.sign_with(vec!["PS256"]);
+    let scene = Scene::of("github", broker, issuer).await;
+    let sign = |header: &str, job| scene.rsa.sign(header, &scene.claims(job).to_string());
+    let opened = scene.rig.redeem(&sign(r#"{"alg":"PS256","kid":"rsa-1"}"#, 1)).await.unwrap();
+    assert_eq!(opened.job, "74:10001:2:1");
+    assert_eq!(refusal(scene.rig.redeem(&sign(r#"{"alg":"RS256","kid":"rsa-1"}"#, 2)).await), "AR-J103");
+    // At the same host, and not below that path: another issuer.
+    let root = scene.issuer.url.strip_suffix("/_services/token").unwrap();
+    let elsewhere = scene.token(&with(scene.claims(3), "iss", json!(root)));
+    assert_eq!(refusal(scene.rig.redeem(&elsewhere).await), "AR-J102");
+}
+
+/// The same ids at another issuer are another repository's, and another job's.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_issuers_share_nothing() {
+    let scene = Scene::set("github").await;
+    let other = crate::support::Issuer::start().await;
+    other.publish(vec![scene.rsa.jwk("rsa-1")]);
+    let authority = scene.broker.state().parent().unwrap().join("other.pem");
+    std::fs::write(&authority, &other.authority).unwrap();
+    let add = ["issuer", "add", &other.url, "--kind", "github", "--audience", "broker", "--authority"];
+    scene.broker.admin(&[&add[..], &[authority.to_str().unwrap()]].concat()).ok();
+    scene.broker.set_secret("prod", "npm", "npm_secret_of_prod");
+    scene.broker.apply_policy(&format!(
+        "permit (principal in Repository::\"{}#74\", action == Action::\"reveal\", resource == Secret::\"prod/npm\");",
+        scene.issuer.url
+    ));
+    let ask = async |claims: &Value| {
+        let session = scene.rig.redeem(&scene.token(claims)).await.unwrap().session;
+        let mut request = attest_evidence::exchange::Request { session: Some(session), ..scene.rig.request() };
+        request.step.stage = attest_evidence::name::Stage::Prod;
+        request.secrets = vec![attest_evidence::exchange::SecretRequest {
+            name: "npm".parse().unwrap(),
+            usage: attest_evidence::exchange::SecretUse::Reveal,
+            why: "for the test".to_owned(),
+        }];
+        scene.rig.send(scene.rig.exchange(&request).await).await
+    };
+    // One job key, token id and all: two jobs, of which one may.
+    ask(&scene.claims(1)).await.unwrap();
+    assert_eq!(refusal(ask(&with(scene.claims(1), "iss", json!(other.url))).await), "AR-P402");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_admin_says_which_algorithms_an_issuer_may_use() {
     let scene = Scene::set("github").await;
     let es256 = |job| scene.p256.sign(r#"{"alg":"ES256","kid":"p256-1"}"#, &scene.claims(job).to_string());

@@ -99,6 +99,22 @@ async fn c01_a_token_is_believed_for_its_issuer_s_signature_and_words() {
     scene.rig.redeem(&scene.token(&with(claims(), "repository_id", json!(74)))).await.unwrap();
 }
 
+/// Ten thousand claims, a claim as long as a redemption may be, and a megabyte of anything: refused before anything is
+/// fetched for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn c01_a_token_s_size_costs_its_sender_alone() {
+    let scene = Scene::set("github").await;
+    let many: serde_json::Map<_, _> = (0..10_000).map(|index| (format!("{index:x}"), json!(0))).collect();
+    for claims in [many.into(), with(scene.claims(1), "padding", json!("x".repeat(90_000)))] {
+        let began = std::time::Instant::now();
+        assert_eq!(refusal(scene.rig.redeem(&scene.token(&claims)).await), "AR-J101");
+        assert!(began.elapsed() < std::time::Duration::from_secs(2));
+    }
+    assert_eq!(refusal(scene.rig.client.redeem(vec![b'x'; 1 << 20]).await), "AR-B104");
+    assert_eq!(scene.issuer.requests(), 0);
+    scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap();
+}
+
 /// Arrays in arrays.
 fn deep(depth: usize) -> Value {
     (0..depth).fold(json!(1), |inner, _| json!([inner]))

@@ -134,6 +134,52 @@ async fn p02_what_is_no_good_is_not_applied_and_says_why() {
     assert_eq!((kind.as_str(), &body["what"], &body["by"]), ("admin", &"policy apply".into(), &"uid:61001".into()));
 }
 
+/// P03, at every door through which an admin's names come in. Manifests and requests are of the same types.
+#[test]
+fn p03_names_that_read_as_others_come_in_nowhere() {
+    let office = Office::open();
+    // The control.
+    office.broker.set_secret("prod", "a/npm", "npm_secret_of_prod");
+    let json = |text: &str| serde_json::to_string(text).unwrap();
+    for name in [
+        "*",
+        "npm*",
+        "../npm",
+        "a/../npm",
+        "a//npm",
+        "/npm",
+        "npm/",
+        "npm\n",
+        "NPM",
+        "npm\u{202e}",
+        "n\u{440}m",
+        "a npm",
+        "",
+    ] {
+        let staged = format!("prod/{name}");
+        for command in [
+            &["secret", "set", name, "--stage", "prod"][..],
+            &["secret", "delete", name, "--stage", "prod"],
+            &["runner", "token", name, "--isolation", "agent"],
+            &["lease", "revoke", "--secret", &staged],
+            &["lease", "revoke", "--key", &staged],
+        ] {
+            assert_eq!(office.broker.admin(command).status, 2, "{command:?}");
+        }
+        let rule = format!("permit (principal, action == Action::\"reveal\", resource == Secret::{staged:?}) {AGENT};");
+        office.policy(&["check", &office.write("p.cedar", &rule)]).refused(1, "AR-P113");
+        let group = format!(
+            r#"[{{"uid":{{"type":"Secret","id":{}}},"attrs":{{}},"parents":[{{"type":"SecretGroup","id":"g"}}]}}]"#,
+            json(&staged)
+        );
+        let good = office.write("good.cedar", &rule.replace(&format!("{staged:?}"), "\"prod/a/npm\""));
+        office.policy(&["check", &good, "--entities", &office.write("e.json", &group)]).refused(1, "AR-P114");
+        let ask = json(&format!("reveal secret {staged}"));
+        let cases = office.write("c.toml", &format!("[[case]]\nname = \"x\"\nask = {ask}\nexpect = \"deny\"\n"));
+        office.policy(&["test", &good, &cases]).refused(2, "AR-P201");
+    }
+}
+
 #[test]
 fn p02_a_policy_that_locks_every_admin_out_is_not_applied() {
     let office = Office::open();

@@ -124,7 +124,9 @@ fn an_agent_without_its_spawner_ends() {
 
 #[tokio::test]
 async fn r04_with_the_agent_ends_the_worker() {
-    let (_broker, mut runner) = ready();
+    let broker = Broker::start_with(&["--heartbeat-seconds", "1"]);
+    let mut runner = Runner::enrolled(&broker, "builder");
+    super::provide(&broker, &runner);
     let started = runner.work().join("inner/started");
     let spawn = |runner: &Runner| {
         let _ = std::fs::remove_file(&started);
@@ -145,6 +147,11 @@ async fn r04_with_the_agent_ends_the_worker() {
     runner.kill_agent();
     wait_until(|| runner.workers().is_empty());
     assert_eq!(client.wait().unwrap().code(), Some(125));
+    // Its lease is not given back; the broker takes it when two heartbeats are missed.
+    let held = || broker.admin(&["lease", "list"]).ok().stdout.lines().count();
+    wait_until(|| held() == 0);
+    let states = broker.rows("SELECT state FROM leases ORDER BY number DESC LIMIT 1").await;
+    assert_eq!(states, [["lost"]]);
 }
 
 fn wait_until(mut condition: impl FnMut() -> bool) {

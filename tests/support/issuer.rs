@@ -93,6 +93,7 @@ pub(crate) struct Issuer {
 struct Shared {
     url: String,
     keys: Mutex<Vec<Value>>,
+    algorithms: Mutex<Vec<&'static str>>,
     mood: Mutex<Mood>,
     requests: Mutex<Vec<String>>,
     /// What a job gets that asks for a token, as GitHub's do.
@@ -101,6 +102,11 @@ struct Shared {
 
 impl Issuer {
     pub(crate) async fn start() -> Self {
+        Self::start_at("").await
+    }
+
+    /// One whose URL has a path, as those of GitHub Enterprise Server have.
+    pub(crate) async fn start_at(path: &str) -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
         let chain = vec![certificate.der().clone()];
@@ -115,10 +121,11 @@ impl Issuer {
             .unwrap();
         let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let url = format!("https://localhost:{}{path}", listener.local_addr().unwrap().port());
         let shared = Arc::new(Shared {
             url: url.clone(),
             keys: Mutex::default(),
+            algorithms: Mutex::new(vec!["RS256", "ES256"]),
             mood: Mutex::new(Mood::Well),
             requests: Mutex::default(),
             token: Mutex::default(),
@@ -144,6 +151,11 @@ impl Issuer {
         *self.shared.keys.lock().unwrap() = keys;
     }
 
+    /// Names these algorithms in its metadata.
+    pub(crate) fn sign_with(&self, algorithms: Vec<&'static str>) {
+        *self.shared.algorithms.lock().unwrap() = algorithms;
+    }
+
     pub(crate) fn be(&self, mood: Mood) {
         *self.shared.mood.lock().unwrap() = mood;
     }
@@ -167,6 +179,10 @@ impl Drop for Issuer {
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
+    let below = shared.url.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default();
+    let Some(path) = path.strip_prefix(&below).map(str::to_owned) else {
+        return Ok(Response::builder().status(404).body(Full::default()).unwrap());
+    };
     shared.requests.lock().unwrap().push(path.clone());
     let mood = shared.mood.lock().unwrap().clone();
     if path == "/token" {
@@ -184,7 +200,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
                 Mood::Elsewhere => "https://127.0.0.1:1/keys".to_owned(),
                 _ => format!("{}/keys", shared.url),
             };
-            json!({ "issuer": issuer, "jwks_uri": keys, "id_token_signing_alg_values_supported": ["RS256", "ES256"] })
+            json!({ "issuer": issuer, "jwks_uri": keys, "id_token_signing_alg_values_supported": *shared.algorithms.lock().unwrap() })
         }
         _ => json!({ "keys": *shared.keys.lock().unwrap() }),
     };

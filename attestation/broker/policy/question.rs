@@ -3,7 +3,7 @@
 
 use super::groups::Groups;
 use attest_appraisal::ci::JobClaims;
-use attest_evidence::name::Stage;
+use attest_evidence::name::{KeyName, SecretName, Stage};
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request as CedarRequest, RestrictedExpression,
     Schema,
@@ -154,9 +154,14 @@ impl FromStr for Asked {
             .ok_or_else(wanted)?;
         let (stage, name) = resource.split_once('/').ok_or_else(wanted)?;
         let stage = stage.parse().map_err(|_| wanted())?;
-        if name.is_empty() {
-            return Err(wanted());
-        }
+        let checked = match kind {
+            Kind::Secret => name.parse::<SecretName>().map(drop),
+            Kind::Key | Kind::Directory => name.parse::<KeyName>().map(drop),
+            // What these are called, whoever will serve them says.
+            Kind::Audience | Kind::Destination if name.is_empty() => return Err(wanted()),
+            Kind::Audience | Kind::Destination => Ok(()),
+        };
+        checked.map_err(|error| format!("{}: {error}", wanted()))?;
         Ok(Self { action, kind, stage, name: name.to_owned() })
     }
 }
@@ -533,6 +538,9 @@ mod tests {
             "sign key production/a",
             "sign key prod/",
             "sign  key prod/a",
+            "sign key prod/A",
+            "reveal secret prod/a/../b",
+            "use directory prod/*",
         ] {
             assert!(text.parse::<Asked>().is_err(), "{text}");
         }
