@@ -78,6 +78,7 @@ fn question() -> Question {
                 event: "push".into(),
                 git_ref: "refs/heads/main".into(),
                 ref_protected: true,
+                exact: true,
                 workflow_ref: "octo-org/repo-77/.github/workflows/release.yml@refs/heads/main".into(),
                 ..CiJob::default()
             }),
@@ -117,7 +118,7 @@ fn heap(rules: &str, entities: &str) -> (PolicySet, Entities, Request) {
         ("repository_id", text(&job.repository_id)),
         ("owner_id", text(&job.owner_id)),
         ("run_id", text("")),
-        ("exact", RestrictedExpression::new_bool(false)),
+        ("exact", RestrictedExpression::new_bool(true)),
         ("event", text(&job.event)),
         ("git_ref", text(&job.git_ref)),
         ("ref_protected", RestrictedExpression::new_bool(true)),

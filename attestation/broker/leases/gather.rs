@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// Part of its interval for which a heartbeat may wait for others.
-const PART: u32 = 20;
+const PART: u32 = 10;
 /// The longest that it waits.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Most agents whose heartbeats wait. Beyond it they are told to come again.
 const LONGEST_QUEUE: usize = 4096;
 
