@@ -12,7 +12,7 @@ use attest_evidence::report::{Explain, Report};
 use attest_evidence::time::Clock;
 use attest_evidence::tpm::PcrSelection;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// What an operator may set.
 #[derive(Debug, Clone)]
@@ -64,6 +64,8 @@ pub struct Broker {
     policy: RwLock<Option<Arc<Policy>>>,
     /// Held by whoever compiles a version: the others wait for it.
     compiling: tokio::sync::Mutex<()>,
+    /// The version that could not be used, and why.
+    broken: Mutex<Option<(i64, PolicyInForceError)>>,
 }
 
 /// Why a broker can't start.
@@ -117,6 +119,7 @@ impl Broker {
             issuers: Issuers::default(),
             policy: RwLock::new(None),
             compiling: tokio::sync::Mutex::new(()),
+            broken: Mutex::default(),
         })
     }
 
@@ -154,6 +157,11 @@ impl Broker {
         self.wall.now()
     }
 
+    fn broken_policy(&self, version: i64) -> Option<PolicyInForceError> {
+        let broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        broken.filter(|(of, _)| *of == version).map(|(_, error)| error)
+    }
+
     fn held_policy(&self, version: i64) -> Option<Arc<Policy>> {
         let held = self.policy.read().unwrap_or_else(PoisonError::into_inner).clone();
         held.filter(|policy| policy.version() == version)
@@ -165,6 +173,9 @@ impl Broker {
         if let Some(policy) = self.held_policy(version) {
             return Ok(policy);
         }
+        if let Some(error) = self.broken_policy(version) {
+            return Err(error);
+        }
         let broker = Arc::clone(self);
         // A task of its own: whoever asked first may give up waiting, and the others must not begin anew.
         let compiled = tokio::spawn(async move {
@@ -172,10 +183,20 @@ impl Broker {
             if let Some(policy) = broker.held_policy(version) {
                 return Ok(policy);
             }
+            if let Some(error) = broker.broken_policy(version) {
+                return Err(error);
+            }
             let row = broker.store.policy(version).await?.ok_or(PolicyInForceError::None)?;
             let compile = move || Policy::compile(row.version, &row.text, &row.entities);
-            let policy =
-                Arc::new(tokio::task::spawn_blocking(compile).await.map_err(|_| PolicyInForceError::Crashed)??);
+            let compiled = tokio::task::spawn_blocking(compile).await.map_err(|_| PolicyInForceError::Crashed);
+            let policy = match compiled.and_then(|compiled| Ok(Arc::new(compiled?))) {
+                Ok(policy) => policy,
+                Err(error) => {
+                    // It is no better the next time.
+                    *broker.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some((version, error.clone()));
+                    return Err(error);
+                }
+            };
             *broker.policy.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&policy));
             Ok(policy)
         });

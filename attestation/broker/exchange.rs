@@ -148,8 +148,13 @@ impl Broker {
             Ok(known) => known.map(|row| row.runner.name),
             Err(error) => return error.into(),
         };
-        // What its own quote vouches for is counted apart: nobody else can use it up.
-        let subject = if refused.after_quote() { format!("{} itself", entry.ak) } else { entry.ak.to_string() };
+        // What its own quote vouches for is counted apart: nobody else can use that up. And what is an alarm for each job
+        // and by itself: nobody hides a theft behind other refusals.
+        let subject = match refused.alarm() {
+            _ if !refused.after_quote() => entry.ak.to_string(),
+            Some((kind, job)) => format!("{} {} {}", entry.ak, kind.as_str(), job.unwrap_or_default()),
+            None => format!("{} itself", entry.ak),
+        };
         match self.refusals.count(known.is_some().then_some(&*subject), now) {
             Recorded::No => return Refusal::of(&report),
             Recorded::Yes { unrecorded_before } => entry.unrecorded_before = unrecorded_before,

@@ -38,8 +38,8 @@ pub(crate) const LONGEST_WATCH: Duration = Duration::from_secs(25);
 const LONGEST_QUEUE: usize = 1024;
 
 /// Most who watch for one runner: its agent does so once, and again before the broker has noticed that a connection is
-/// gone.
-const MOST_WATCHERS: usize = 8;
+/// gone; in direct mode each step does.
+const MOST_WATCHERS: usize = 64;
 
 /// Tells those who watch which leases were taken.
 pub(crate) struct Taken {

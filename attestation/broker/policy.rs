@@ -257,7 +257,11 @@ impl Policy {
                 .then(|| format!("nothing of `{stage}` goes to a step without a CI job by default"));
         };
         let of_job = |name| ["measured", "job", name];
-        if job.is_of_strangers() && !rule.names(&of_job("event"), &job.event) {
+        let names_event = rule.names(&of_job("event"), &job.event);
+        let names_ref = || rule.names(&of_job("git_ref"), &job.git_ref);
+        // A stranger's event has to be named; and on a stranger's ref a writer's event says nothing: then the ref has.
+        let lifted = names_event && (job.has_event_of_strangers() || !job.has_ref_of_strangers() || names_ref());
+        if job.is_of_strangers() && !lifted {
             let (event, git_ref) = (&job.event, &job.git_ref);
             return Some(format!(
                 "jobs of event `{event}` on `{git_ref}` get nothing by default: strangers may decide what they run"

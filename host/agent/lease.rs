@@ -194,6 +194,10 @@ impl Keeper {
             let asked = self.client.watch(first.key.expose(|key| seal(&watch, key)));
             match asked.await {
                 Ok(LeasesEnded { ended }) => self.take(ended),
+                // Too many of this runner ask. Heartbeats tell the same.
+                Err(BrokerError::Refused(report, _)) if report.code.as_str() == "AR-X406" => {
+                    tokio::time::sleep(first.every).await;
+                }
                 // The lease by which it asked has ended meanwhile; the next may not have.
                 Err(BrokerError::Refused(..)) => tokio::time::sleep(PAUSE).await,
                 Err(error) => {

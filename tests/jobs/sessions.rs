@@ -1,7 +1,7 @@
 //! C03, C04 and C05: a job is who redeemed first, and its session is good for that runner, once for each component.
 
 use super::{Scene, with};
-use crate::support::{Broker, Held, Rig, Tracer, refusal};
+use crate::support::{Broker, Held, Rig, Tracer, Webhook, refusal};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{Request, SecretRequest, SecretUse};
 use attest_evidence::name::JobSessionId;
@@ -15,6 +15,8 @@ fn of_session(rig: &Rig, session: &JobSessionId, component: &[u8]) -> Request {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_redeemed_once_and_by_one() {
     let scene = Scene::set("github").await;
+    let webhook = Webhook::start(0).await;
+    scene.broker.admin(&["alarm", "webhook", "set", &webhook.url]).ok();
     let thief = Rig::enrolled(&scene.broker, "thief").await;
     let token = scene.token(&scene.claims(1));
     let opened = scene.rig.redeem(&token).await.unwrap();
@@ -30,6 +32,11 @@ async fn a_job_is_redeemed_once_and_by_one() {
     let (kind, body) = scene.broker.audit().await.pop().unwrap();
     assert_eq!((kind.as_str(), &body["report"]["code"]), ("refused", &"AR-J303".into()));
     assert!(scene.broker.log().contains("alarm=\"second-redemption\""));
+    let told = webhook.deliveries(1).await[0].json();
+    assert_eq!(
+        (&told["type"], &told["subject"]),
+        (&"attest-run.alarm.second-redemption".into(), &"74:10001:2:1".into())
+    );
     // The token stands nowhere: what it said does.
     let database = std::fs::read(scene.broker.state().join("broker.db-wal")).unwrap();
     let signature = token.rsplit_once('.').unwrap().1.as_bytes();
@@ -69,6 +76,8 @@ async fn c04_a_session_is_nothing_in_another_s_hands() {
 #[tokio::test(flavor = "multi_thread")]
 async fn c05_a_component_has_one_lease_in_a_job() {
     let scene = Scene::set("github").await;
+    let webhook = Webhook::start(0).await;
+    scene.broker.admin(&["alarm", "webhook", "set", &webhook.url]).ok();
     let session = scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap().session;
     let ask = async |request: &Request| scene.rig.send(scene.rig.exchange(request).await).await;
     let genuine = of_session(&scene.rig, &session, b"component");
@@ -80,6 +89,21 @@ async fn c05_a_component_has_one_lease_in_a_job() {
     assert_eq!(body["report"]["facts"][0]["value"], first.lease.as_str());
     assert_eq!(body["asked"]["arguments"][0], "--publish");
     assert!(scene.broker.log().contains("alarm=\"second-lease\""));
+    let told = webhook.deliveries(1).await[0].json();
+    assert_eq!((&told["type"], &told["subject"]), (&"attest-run.alarm.second-lease".into(), &"74:10001:2:1".into()));
+    // Nobody hides it behind as many other refusals as are written down in a minute.
+    let mut denied = of_session(&scene.rig, &session, b"noise");
+    denied.step.stage = attest_evidence::name::Stage::Prod;
+    denied.secrets =
+        vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why: "noise".to_owned() }];
+    for _ in 0..65 {
+        assert_eq!(refusal(ask(&denied).await), "AR-P402");
+    }
+    let recorded = scene.broker.audit().await.into_iter().filter(|(kind, _)| kind == "refused").count();
+    assert!((60..=63).contains(&recorded), "{recorded}");
+    assert_eq!(refusal(ask(&neighbour).await), "AR-J305");
+    let (_, body) = scene.broker.audit().await.pop().unwrap();
+    assert_eq!(body["report"]["code"], "AR-J305");
     // Another component of the job, and the same in another job.
     ask(&of_session(&scene.rig, &session, b"other component")).await.unwrap();
     let other = scene.rig.redeem(&scene.token(&scene.claims(2))).await.unwrap().session;

@@ -18,6 +18,9 @@ pub(super) fn admin() -> String {
 
 /// Whether there is such a user of this machine.
 pub(super) fn exists(name: &str) -> bool {
-    let by_number = name.strip_prefix("uid:").is_some_and(|uid| uid.parse::<u32>().is_ok());
-    by_number || uzers::get_user_by_name(name).is_some()
+    match name.strip_prefix("uid:").map(str::parse::<u32>) {
+        // Who has a name is not called by the number.
+        Some(uid) => uid.is_ok_and(|uid| format!("uid:{uid}") == name && uzers::get_user_by_uid(uid).is_none()),
+        None => uzers::get_user_by_name(name).is_some(),
+    }
 }

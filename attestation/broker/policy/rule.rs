@@ -207,6 +207,9 @@ impl Rule {
         let of_strangers = events.into_iter().filter(|event| !super::EVENTS_OF_WRITERS.contains(&event.as_str()));
         let flags = ["exact", "ref_protected"].into_iter().filter(|flag| self.denies(&["measured", "job", flag]));
         let without_job = self.is_for_no_job().then(|| "no job".to_owned());
+        let refs = self.allows_only(&["measured", "job", "git_ref"]).unwrap_or_default();
+        let strange = |name: &String| super::REFS_OF_STRANGERS.iter().any(|prefix| name.starts_with(prefix));
+        let of_strangers = of_strangers.chain(refs.into_iter().filter(strange));
         of_strangers.chain(flags.map(str::to_owned)).chain(without_job).collect()
     }
 

@@ -339,6 +339,11 @@ fn c03_what_is_denied_by_default_is_allowed_only_in_so_many_words() {
     for git_ref in ["refs/pull/91/merge", "refs/merge-requests/3/head"] {
         assert!(!ask(&plain, CiJob { git_ref: git_ref.into(), ..job() }), "{git_ref}");
     }
+    // A rule about pushes does not speak of them; one that names the ref as well does.
+    let pushed = || CiJob { git_ref: "refs/pull/91/merge".into(), ..job() };
+    assert!(!ask(&compile(&rule("&& context.measured.job.event == \"push\"")).unwrap(), pushed()));
+    let both = "&& context.measured.job.event == \"push\" && context.measured.job.git_ref == \"refs/pull/91/merge\"";
+    assert!(ask(&compile(&rule(both)).unwrap(), pushed()));
     // Whoever left out what tokens say of themselves, too.
     let inexact = || CiJob { exact: false, ..job() };
     assert!(!ask(&plain, inexact()));

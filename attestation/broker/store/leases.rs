@@ -644,11 +644,17 @@ impl Store {
         Ok(row.map(|row| LeaseClockRow { boot: row.get(0), added: row.get(1), skew: row.get(2) }))
     }
 
-    /// When a lease that is held was heard of last, by the lease clock.
+    /// The latest that the lease clock is known to have shown.
     ///
     /// # Errors
     /// Whatever SQLite reports.
     pub async fn last_heard(&self) -> Result<Option<i64>, StoreError> {
-        Ok(sqlx::query("SELECT max(last_seen) FROM heartbeats").fetch_one(&self.readers).await?.get(0))
+        Ok(sqlx::query(
+            "SELECT max(at) FROM (SELECT max(last_seen) AS at FROM heartbeats UNION ALL SELECT max(issued) FROM leases
+             UNION ALL SELECT max(opened) FROM job_sessions)",
+        )
+        .fetch_one(&self.readers)
+        .await?
+        .get(0))
     }
 }
