@@ -3,8 +3,8 @@
 //! Leases and job sessions are durations. Timed by the wall clock, a step would lose its lease when the clock is set
 //! forward, and keep it for longer than it was granted when it is set back. So the broker reads the wall clock once for
 //! them, and counts from there by `CLOCK_BOOTTIME`. What it added is kept in the database, so that a broker that is
-//! started again counts on. After a reboot it begins anew, and moves what is still alive by as much as the wall clock had
-//! been set in between.
+//! started again counts on; and so is by how much the wall clock has been set since, so that it counts on after a reboot.
+//! It never starts before what it has shown: what had expired is not alive again.
 //!
 //! Tokens, certificates and the audit log are about the time of day, and keep the wall clock.
 
@@ -15,10 +15,12 @@ use attest_evidence::UnixSeconds;
 use attest_evidence::time::Clock;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Seconds by which the wall clock may run apart before somebody has set it.
 const SET: i64 = 2;
+/// Seconds between two times that it is kept how late it is.
+const KEPT_EVERY: u64 = 10;
 
 /// The lease clock.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct LeaseClock {
     added: i64,
     /// Seconds.
     skew: AtomicI64,
+    /// Seconds.
+    seen: AtomicU64,
 }
 
 /// Milliseconds.
@@ -43,20 +47,28 @@ fn this_boot() -> String {
 }
 
 impl LeaseClock {
-    /// Goes on where it was, if this is the same boot; else begins anew.
+    /// Goes on where it was.
     pub(crate) async fn open(store: &Store, wall: &dyn Clock) -> Result<Self, StoreError> {
         let (boot, now) = (this_boot(), signed(wall.now()));
         let kept = store.lease_clock().await?;
         if let Some(kept) = kept.as_ref().filter(|kept| !boot.is_empty() && kept.boot == boot) {
-            return Ok(Self { boot, added: kept.added, skew: AtomicI64::new(kept.skew) });
+            return Ok(Self::of(kept));
         }
-        let moved = kept.map_or(0, |kept| kept.skew);
-        // Time does not run backwards, even if the wall clock was set back while nobody looked.
-        let heard = store.last_heard().await?.map_or(i64::MIN, |heard| heard.saturating_add(moved));
-        let added = now.max(heard).saturating_mul(1000) - since_boot();
-        let clock = LeaseClockRow { boot: boot.clone(), added, skew: 0 };
-        store.commit(SetLeaseClock { clock, moved, alarm: None }).await?;
-        Ok(Self { boot, added, skew: AtomicI64::new(0) })
+        let (skew, seen) = kept.map_or((0, UnixSeconds(0)), |kept| (kept.skew, kept.seen));
+        // While the machine was off the wall clock alone went on.
+        let begins = now.saturating_sub(skew).max(signed(seen));
+        let clock = LeaseClockRow { boot, added: begins.saturating_mul(1000) - since_boot(), skew, seen };
+        store.commit(SetLeaseClock { clock: clock.clone(), alarm: None }).await?;
+        Ok(Self::of(&clock))
+    }
+
+    fn of(row: &LeaseClockRow) -> Self {
+        let LeaseClockRow { boot, added, skew, seen } = row;
+        Self { boot: boot.clone(), added: *added, skew: (*skew).into(), seen: seen.0.into() }
+    }
+
+    fn row(&self, skew: i64, seen: UnixSeconds) -> LeaseClockRow {
+        LeaseClockRow { boot: self.boot.clone(), added: self.added, skew, seen }
     }
 
     pub(crate) fn now(&self) -> UnixSeconds {
@@ -69,24 +81,30 @@ fn signed(time: UnixSeconds) -> i64 {
 }
 
 impl Broker {
-    /// Notices that the wall clock has been set, says so, and remembers by how much.
+    /// Remembers how late it is. Notices that the wall clock has been set, says so, and remembers by how much.
     pub(crate) async fn watch_wall_clock(&self) {
-        let skew = signed(self.wall()) - signed(self.now());
-        let before = self.lease_clock.skew.load(Ordering::Relaxed);
-        if (skew - before).abs() < SET {
+        let clock = &self.lease_clock;
+        let now = self.now();
+        let (skew, before) = (signed(self.wall()) - signed(now), clock.skew.load(Ordering::Relaxed));
+        let was_set = (skew - before).abs() >= SET;
+        if !was_set && now.0 < clock.seen.load(Ordering::Relaxed) + KEPT_EVERY {
             return;
         }
-        let set_by = skew - before;
-        let facts = json!({ "set_by_seconds": set_by, "ahead_of_leases_by_seconds": skew });
-        let made = Alarm::raise(AlarmKind::ClockSet, "wall clock", self.wall(), facts);
-        let clock = LeaseClockRow { boot: self.lease_clock.boot.clone(), added: self.lease_clock.added, skew };
-        let set = match made {
-            Ok(alarm) => SetLeaseClock { clock, moved: 0, alarm: Some(alarm) },
+        let skew = if was_set { skew } else { before };
+        let alarm = was_set.then(|| {
+            let facts = json!({ "set_by_seconds": skew - before, "ahead_of_leases_by_seconds": skew });
+            Alarm::raise(AlarmKind::ClockSet, "wall clock", self.wall(), facts)
+        });
+        let set = match alarm.transpose() {
+            Ok(alarm) => SetLeaseClock { clock: clock.row(skew, now), alarm },
             Err(error) => return tracing::error!(%error, "an alarm can't be made"),
         };
         match self.store.commit(set).await {
-            Ok(()) => self.lease_clock.skew.store(skew, Ordering::Relaxed),
-            Err(error) => tracing::error!(%error, "the wall clock was set, and that can't be recorded"),
+            Ok(()) => {
+                clock.skew.store(skew, Ordering::Relaxed);
+                clock.seen.store(now.0, Ordering::Relaxed);
+            }
+            Err(error) => tracing::error!(%error, "the lease clock can't be kept"),
         }
     }
 }

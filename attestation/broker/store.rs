@@ -4,6 +4,7 @@
 //! while it was committing the last: many exchanges, one sync (group commit).
 
 mod alarms;
+mod clock;
 mod error;
 mod jobs;
 mod leases;
@@ -16,11 +17,12 @@ mod writer;
 
 pub(crate) use alarms::record_alarm;
 pub use alarms::{AlarmRow, AlarmSent, RecordAlarm, SetWebhook, WebhookRow};
+pub use clock::{LeaseClockRow, SetLeaseClock};
 pub use error::StoreError;
 pub use jobs::{EndSession, IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};
 pub use leases::{
-    EndLostLeases, Heartbeats, LeaseClockRow, LeaseFilter, LeaseKey, LeaseRow, LeaseUpdate, ListedLease, ReleaseLease,
-    RevokeLeases, SetLeaseClock, TakenLease,
+    EndLostLeases, Heartbeats, LeaseFilter, LeaseKey, LeaseRow, LeaseUpdate, ListedLease, ReleaseLease, RevokeLeases,
+    TakenLease,
 };
 pub use nonces::{ConsumeNonce, Consumed};
 pub use policies::{Applied, ApplyPolicy, ApprovePolicy, Approved, AskedBefore, PolicyRow};

@@ -53,6 +53,31 @@ async fn leases_do_not_follow_the_broker_s_wall_clock() {
     }
 }
 
+/// After a reboot, with the wall clock an hour back: what was held is held, what was used up stays so, and what had ended
+/// is not alive again.
+#[tokio::test]
+async fn a_reboot_with_another_wall_clock_gives_nothing_back() {
+    let mut broker = Broker::start_with_clock(&["--lease-seconds", "4"]);
+    let rig = Rig::enrolled(&broker, "r").await;
+    let over = Held::ask(&rig, &rig.request()).await.unwrap();
+    let exchange = rig.exchange(&rig.request()).await;
+    rig.send(exchange.clone()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let held = Held::ask(&rig, &rig.request()).await.unwrap();
+    broker.kill();
+    // What a reboot changes, as far as the broker sees it.
+    broker.rows("UPDATE lease_clock SET boot = 'another'").await;
+    broker.clock().set(-HOUR);
+    broker.serve();
+    assert_eq!(held.beat(&rig, 1).await, None);
+    assert_eq!(over.beat(&rig, 1).await.as_deref(), Some("lost"));
+    assert_eq!(refusal(rig.send(exchange).await), "AR-X104");
+    a_while().await;
+    assert_eq!(broker.rows("SELECT times FROM alarms WHERE kind = 'clock-set'").await, [["1"]]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(held.beat(&rig, 2).await.as_deref(), Some("lost"));
+}
+
 #[tokio::test]
 async fn a_used_nonce_stays_used_when_the_clock_is_set_back() {
     let broker = Broker::start_with_clock(&[]);

@@ -1,7 +1,10 @@
 //! Leases, and messages about them from those who don't hold them (R02, R06).
 
 use crate::support::{Broker, Held, Rig, refusal};
-use attest_evidence::exchange::{LeaseMessage, LeaseSignal, SecretRequest, SecretUse, seal};
+use attest_evidence::Sha256Digest;
+use attest_evidence::exchange::{
+    KeyFormat, KeyRequest, KeyUse, LeaseMessage, LeaseSignal, SecretRequest, SecretUse, seal,
+};
 use attest_evidence::name::LeaseId;
 use std::time::{Duration, Instant};
 
@@ -136,6 +139,38 @@ async fn leases_are_revoked_by_what_they_hold() {
         assert_eq!(broker.admin(&["lease", "revoke", "--secret", url]).status, 2, "{url}");
     }
     assert_eq!(broker.admin(&["lease", "revoke", "--key", "dev/release", "--all"]).status, 2);
+    let rig = Rig::enrolled(&broker, "r").await;
+    broker.set_secret("dev", "npm", "npm_secret_of_dev");
+    let mut with_secret = rig.request();
+    with_secret.secrets =
+        vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why: "for the test".to_owned() }];
+    let mut with_key = rig.request();
+    with_key.keys = vec![KeyRequest {
+        name: "release".parse().unwrap(),
+        usage: KeyUse::Sign,
+        formats: vec![KeyFormat::Raw],
+        public_key: Sha256Digest::of(b"key"),
+        why: "for the test".to_owned(),
+    }];
+    let by_secret = Held::ask(&rig, &with_secret).await.unwrap();
+    let by_key = Held::ask(&rig, &with_key).await.unwrap();
+    let rest = [Held::ask(&rig, &rig.request()).await.unwrap(), Held::ask(&rig, &rig.request()).await.unwrap()];
+    for (arguments, held) in [
+        (&["--secret", "dev/npm"][..], vec![&by_secret]),
+        (&["--key", "dev/release"], vec![&by_key]),
+        (&["--all"], rest.iter().collect()),
+    ] {
+        let out = broker.admin(&[&["lease", "revoke", "--json"], arguments].concat()).ok().stdout;
+        let out: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let mut revoked: Vec<_> = out["revoked"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+        let mut wanted: Vec<_> = held.iter().map(|held| held.id().as_str()).collect();
+        revoked.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(revoked, wanted, "{arguments:?}");
+        for held in held {
+            assert_eq!(held.beat(&rig, 1).await.as_deref(), Some("revoked"), "{arguments:?}");
+        }
+    }
     // Whoever revokes in a hurry learns that it hit nothing; of all there may be none.
     broker.admin(&["lease", "revoke", "--key", "dev/release"]).refused(1, "AR-B015");
     broker.admin(&["lease", "revoke", "--all"]).ok();

@@ -1,7 +1,7 @@
 //! `lease`: what steps hold, and taking it away.
 
 use super::state::{State, admin_entry};
-use super::{Global, print};
+use super::{Global, print, utc};
 use crate::store::{LeaseFilter, ListedLease, RevokeLeases};
 use attest_evidence::Sha256Digest;
 use attest_evidence::name::{KeyName, LeaseId, RunnerName, SecretName, Stage};
@@ -89,7 +89,7 @@ impl Lease {
                             lease.stage,
                             lease.step,
                             lease.component,
-                            lease.expires
+                            utc(lease.expires)
                         )
                     };
                     listing.leases.iter().map(line).collect()

@@ -29,9 +29,10 @@ impl Transaction for ConsumeNonce {
     type Output = Consumed;
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<Consumed, StoreError> {
-        // A little at a time, so that no exchange pays for an hour's worth.
+        // A little at a time, so that no exchange pays for an hour's worth; and late, since the clock may begin ten
+        // seconds earlier after a reboot.
         sqlx::query("DELETE FROM nonces WHERE nonce IN (SELECT nonce FROM nonces WHERE expires < ? LIMIT 4)")
-            .bind(seconds(self.now))
+            .bind(seconds(self.now).saturating_sub(60))
             .execute(&mut *connection)
             .await?;
         let inserted = sqlx::query("INSERT INTO nonces (nonce, expires) VALUES (?, ?) ON CONFLICT DO NOTHING")

@@ -81,5 +81,6 @@ CREATE TABLE lease_clock (
     only_row   INTEGER PRIMARY KEY CHECK (only_row = 1),
     boot       TEXT    NOT NULL, -- which boot
     added      INTEGER NOT NULL, -- milliseconds
-    skew       INTEGER NOT NULL  -- seconds by which the wall clock has been set forward since
+    skew       INTEGER NOT NULL, -- seconds by which the wall clock is ahead of it
+    seen       INTEGER NOT NULL  -- the latest that it has shown, to ten seconds
 ) STRICT;
