@@ -1,6 +1,7 @@
 //! Requests that the broker makes itself: to issuers, for their keys, and to the webhook. No redirect is followed, and
 //! nothing is read that is longer than was said.
 
+use attest_evidence::report::with_causes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode, Uri};
@@ -59,15 +60,7 @@ impl Request<'_> {
             .build();
         let client: Client<_, Full<Bytes>> =
             Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        client.request(request).await.map_err(|error| {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                text = format!("{text}: {cause}");
-                source = cause.source();
-            }
-            text
-        })
+        client.request(request).await.map_err(|error| with_causes(&error))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Policy: Cedar, typed by our schema, compiled once, asked for every handle.
 
+mod admins;
 mod cases;
 mod decision;
 mod evidence;
+mod floor;
 mod groups;
 mod index;
 mod lint;
@@ -12,22 +14,23 @@ mod rule;
 mod shape;
 mod trial;
 
+pub use admins::{LocksAdminsOut, POLICY_APPLY, POLICY_APPROVE, administers};
 pub(crate) use cases::LONGEST_CASES;
 pub use cases::{Case, CaseResult, Cases, CasesError};
 pub(crate) use decision::questions;
 pub use decision::{Decision, Denied};
+pub use floor::EVENTS_OF_WRITERS;
 pub use groups::LONGEST_ENTITIES;
 pub use lint::Unsafe;
 pub use question::{Action, Asked, CiJob, Claimed, Kind, Measured, Question, Questions};
 pub use trial::{Explanation, Finding, Trial};
 
-use attest_evidence::name::Stage;
 use attest_evidence::report::{Explain, Fault, Report};
 use cedar_policy::{PolicyId, PolicySet, Schema, ValidationMode, Validator};
 use groups::Groups;
 use index::Index;
 use miette::Diagnostic as _;
-use question::{Prepared, uid};
+use question::Prepared;
 use rule::Rule;
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -38,43 +41,11 @@ pub const SCHEMA: &str = include_str!("policy/schema.cedarschema");
 pub const DEVELOPMENT: &str = include_str!("policy/development.cedar");
 /// Most bytes of a policy: thousands of rules.
 pub const LONGEST_POLICY: usize = 1024 * 1024;
-/// Events whose jobs run what somebody decided who may write to the repository. Any other may be a stranger's doing:
-/// `pull_request`, `pull_request_target`, `workflow_run`, `issue_comment`, `merge_request_event`, `parent_pipeline`, and
-/// those that are yet to come.
-pub const EVENTS_OF_WRITERS: [&str; 9] =
-    ["push", "release", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group", "web", "api", "trigger"];
-/// Refs that strangers make.
-const REFS_OF_STRANGERS: [&str; 2] = ["refs/pull/", "refs/merge-requests/"];
-
 static PARSED_SCHEMA: LazyLock<Result<Schema, String>> =
     LazyLock::new(|| Schema::from_cedarschema_str(SCHEMA).map(|(schema, _)| schema).map_err(|error| error.to_string()));
 
 fn schema() -> Result<&'static Schema, &'static str> {
     PARSED_SCHEMA.as_ref().map_err(String::as_str)
-}
-
-const ADMINISTER: &str = "administer";
-/// What `context.what` is for whoever puts a policy in force.
-pub const POLICY_APPLY: &str = "policy apply";
-/// What it is for a second person.
-pub const POLICY_APPROVE: &str = "policy approve";
-
-/// A policy under which nobody could change it again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("under this policy {} could change it again", if *two_persons { "no two persons" } else { "nobody" })]
-pub struct LocksAdminsOut {
-    /// The administrators that are known: those whom rules name, and whoever applies it.
-    pub known: Vec<String>,
-    /// Whether it takes two.
-    pub two_persons: bool,
-}
-
-impl Explain for LocksAdminsOut {
-    fn report(&self) -> Report {
-        Report::new("AR-P115", Fault::Refused, self.to_string())
-            .fact("known admins", self.known.join(", "))
-            .hint("permit `administer` to somebody who is there: `permit (principal == Admin::\"NAME\", action == Action::\"administer\", resource);`")
-    }
 }
 
 /// A checked policy.
@@ -184,7 +155,7 @@ impl Policy {
             rules.push(Rule::of(policy, text).map_err(untried)?);
         }
         rules.sort_by(|one, other| (one.line, &one.id).cmp(&(other.line, &other.id)));
-        let of_steps = |rule: &&Rule| rule.actions.as_ref().is_none_or(|actions| !actions.contains("administer"));
+        let of_steps = |rule: &&Rule| rule.actions.as_ref().is_none_or(|actions| !actions.contains(admins::ADMINISTER));
         if !rules.iter().filter(of_steps).any(|rule| rule.permits) {
             return Err(PolicyError::Empty);
         }
@@ -239,7 +210,7 @@ impl Policy {
         let permitted_by = permitted_by
             .into_iter()
             .filter(|at| {
-                let reason = self.rules.get(*at).and_then(|rule| Self::denied_by_default(rule, question));
+                let reason = self.rules.get(*at).and_then(|rule| floor::denied_by_default(rule, question));
                 let counts = reason.is_none();
                 by_default = by_default.take().or(reason);
                 counts
@@ -248,113 +219,8 @@ impl Policy {
         Ok(Verdict { permitted_by, forbidden_by, by_default })
     }
 
-    /// The floor below any policy. A rule lifts a part of it for itself, by naming just that.
-    fn denied_by_default(rule: &Rule, question: &Question) -> Option<String> {
-        let stage = question.ask.stage;
-        let Some(job) = question.measured.job.as_ref() else {
-            // Leaving the token out must not be a way around what is said about jobs.
-            return (stage != Stage::Dev && !rule.is_for_no_job())
-                .then(|| format!("nothing of `{stage}` goes to a step without a CI job by default"));
-        };
-        let of_job = |name| ["measured", "job", name];
-        let names_event = rule.names(&of_job("event"), &job.event);
-        let names_ref = || rule.names(&of_job("git_ref"), &job.git_ref);
-        // A stranger's event has to be named; and on a stranger's ref a writer's event says nothing: then the ref has.
-        let lifted = names_event && (job.has_event_of_strangers() || !job.has_ref_of_strangers() || names_ref());
-        if job.is_of_strangers() && !lifted {
-            let (event, git_ref) = (&job.event, &job.git_ref);
-            return Some(format!(
-                "jobs of event `{event}` on `{git_ref}` get nothing by default: strangers may decide what they run"
-            ));
-        }
-        if stage != Stage::Dev && !job.exact && !rule.denies(&of_job("exact")) {
-            return Some(format!(
-                "nothing of `{stage}` goes by default to a token that does not name its very job: each such token is a job of its own"
-            ));
-        }
-        if stage == Stage::Prod && !job.ref_protected && !rule.denies(&of_job("ref_protected")) {
-            return Some(format!(
-                "nothing of `prod` goes to an unprotected ref by default, and `{}` is one",
-                job.git_ref
-            ));
-        }
-        None
-    }
-
-    /// Whether somebody may administer the broker: see [`administers`].
-    pub fn administers(&self, who: &str, what: &str) -> bool {
-        asks_rules(&self.set, who, what)
-    }
-
-    /// The administrators that rules name.
-    fn named_admins(&self) -> Vec<String> {
-        let entities = self.rules.iter().flat_map(Rule::entities);
-        let admins = entities.filter(|uid| uid.type_name().basename() == "Admin");
-        admins.map(|uid| uid.id().unescaped().to_owned()).collect()
-    }
-
-    /// Refuses a policy under which nobody who is known could change it again: one person, or, where changes need two,
-    /// one who applies and another who approves.
-    ///
-    /// # Errors
-    /// [`LocksAdminsOut`].
-    pub fn check_admins(
-        &self,
-        caller: &str,
-        two_persons: bool,
-        exists: impl Fn(&str) -> bool,
-    ) -> Result<(), LocksAdminsOut> {
-        // Whom rules name has to be there: a slip of the pen is nobody.
-        let mut known = self.named_admins();
-        known.retain(|name| exists(name));
-        known.push(caller.to_owned());
-        known.sort();
-        known.dedup();
-        // Somebody else, whom no rule names: where rules don't speak of admins, there may be such a person.
-        let other = "\u{0}".to_owned();
-        let everybody = known.iter().chain([&other]);
-        let may = |what: &str| everybody.clone().filter(|who| self.administers(who, what)).collect::<Vec<_>>();
-        let (apply, approve) = (may(POLICY_APPLY), may(POLICY_APPROVE));
-        let somebody = apply.iter().any(|who| **who != other);
-        let two = apply.iter().any(|one| approve.iter().any(|two| one != two));
-        if somebody && (!two_persons || two) {
-            Ok(())
-        } else {
-            Err(LocksAdminsOut { known: known.clone(), two_persons })
-        }
-    }
-
     fn names_of(&self, rules: &[usize]) -> Vec<String> {
         rules.iter().filter_map(|at| self.rules.get(*at)).map(|rule| rule.id.clone()).collect()
-    }
-}
-
-/// Whether a policy's rules let somebody administer the broker, as far as they say anything about that. Where none does,
-/// whoever may open the broker's state may. It is asked of rules that this version of the program might refuse otherwise.
-pub fn administers(text: &str, who: &str, what: &str) -> bool {
-    text.parse().map_or(true, |set| asks_rules(&set, who, what))
-}
-
-fn asks_rules(set: &PolicySet, who: &str, what: &str) -> bool {
-    let ask = || {
-        let (principal, resource, action) = (uid("Admin", who)?, uid("Broker", "this")?, uid("Action", ADMINISTER)?);
-        let what = cedar_policy::RestrictedExpression::new_string(what.to_owned());
-        let context =
-            cedar_policy::Context::from_pairs([("what".to_owned(), what)]).map_err(|error| error.to_string())?;
-        let request = cedar_policy::Request::new(principal, action.clone(), resource, context, None);
-        Ok::<_, String>((request.map_err(|error| error.to_string())?, action))
-    };
-    let Ok((request, action)) = ask() else { return false };
-    let names_it = |policy: &cedar_policy::Policy| match policy.action_constraint() {
-        cedar_policy::ActionConstraint::Any => false,
-        cedar_policy::ActionConstraint::Eq(one) => one == action,
-        cedar_policy::ActionConstraint::In(many) => many.contains(&action),
-    };
-    let governed = set.policies().any(|policy| policy.effect() == cedar_policy::Effect::Permit && names_it(policy));
-    let response = cedar_policy::Authorizer::new().is_authorized(&request, set, &cedar_policy::Entities::empty());
-    match response.decision() {
-        cedar_policy::Decision::Allow => true,
-        cedar_policy::Decision::Deny => !governed && response.diagnostics().reason().next().is_none(),
     }
 }
 

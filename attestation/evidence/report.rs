@@ -217,6 +217,17 @@ impl<T: Serialize> Document<'_, T> {
     }
 }
 
+/// An error with everything that caused it, in a line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
 /// Text from outside, safe for a terminal and for a log line.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(pub &'a str);

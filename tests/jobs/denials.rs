@@ -2,10 +2,8 @@
 //! to anybody else, a code and an audit id.
 
 use super::{Scene, with};
-use crate::support::Rig;
 use attest_agent::BrokerError;
 use attest_evidence::exchange::{Request, SecretRequest, SecretUse};
-use attest_evidence::name::Stage;
 use attest_evidence::report::Report;
 use serde_json::{Value, json};
 
@@ -22,16 +20,9 @@ fn policy(scene: &Scene, repository: &str) -> String {
     )
 }
 
-async fn ask(scene: &Scene, rig: &Rig, claims: Option<&Value>) -> Result<Report, BrokerError> {
-    let session = match claims {
-        Some(claims) => Some(rig.redeem(&scene.token(claims)).await.unwrap().session),
-        None => None,
-    };
-    let mut request = Request { session, ..rig.request() };
-    request.step.stage = Stage::Prod;
-    let why = "publishes the package".to_owned();
-    request.secrets = vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why }];
-    match rig.send(rig.exchange(&request).await).await {
+/// The refusal of a step that asks for `prod/npm`.
+async fn ask(scene: &Scene, claims: Option<&Value>) -> Result<Report, BrokerError> {
+    match scene.ask_for_npm(claims).await {
         Err(BrokerError::Refused(report, Some(audit))) => Ok(report.fact("audit", audit)),
         Err(other) => Err(other),
         Ok(grant) => panic!("{grant:?}"),
@@ -52,7 +43,7 @@ async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is(
     scene.broker.admin(&["policy", "apply", file.to_str().unwrap()]).ok();
     let ci = "octo-org/octo-repo/.github/workflows/ci.yml@refs/heads/main";
     let own = with(scene.claims(1), "workflow_ref", json!(ci));
-    let report = ask(&scene, &scene.rig, Some(&own)).await.unwrap();
+    let report = ask(&scene, Some(&own)).await.unwrap();
     assert_eq!(report.code.to_string(), "AR-P402");
     assert_eq!(fact(&report, "rule"), Some("publish (line 3)"));
     assert_eq!(fact(&report, "failed"), Some(&*format!("job.workflow_ref: want `{RELEASE}`, got `{ci}`")));
@@ -65,7 +56,7 @@ async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is(
     // Another repository's job, and no job at all: nothing that the rule says.
     let foreign = with(scene.claims(2), "repository_id", json!("75"));
     for claims in [Some(&foreign), None] {
-        let report = ask(&scene, &scene.rig, claims).await.unwrap();
+        let report = ask(&scene, claims).await.unwrap();
         assert_eq!(report.code.to_string(), "AR-P402");
         let names: Vec<_> = report.facts.iter().map(|fact| fact.name.as_str()).collect();
         assert_eq!(names, ["audit"], "{report}");
@@ -82,12 +73,7 @@ async fn a_job_of_the_repository_is_told_what_the_rule_wants_and_nobody_else_is(
         assert!(explained.contains(&format!("repository: want {}#74", scene.issuer.url)), "{explained}");
     }
     // The fact that a job is of the repository counts, not that it says so: a claim is not enough without the signature.
-    let granted = scene.rig.redeem(&scene.token(&scene.claims(3))).await.unwrap().session;
-    let mut request = Request { session: Some(granted), ..scene.rig.request() };
-    request.step.stage = Stage::Prod;
-    request.secrets =
-        vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why: "x".to_owned() }];
-    let grant = scene.rig.send(scene.rig.exchange(&request).await).await.unwrap();
+    let grant = scene.ask_for_npm(&scene.claims(3)).await.unwrap();
     assert_eq!((grant.rules, grant.policy_version), (vec!["publish".to_owned()], 2));
     // A grant is explained as a refusal is, by audit id and by lease.
     for id in [grant.audit.as_str(), grant.lease.as_str()] {
@@ -130,28 +116,19 @@ async fn nothing_of_prod_goes_to_an_unprotected_ref_unless_a_rule_says_so() {
     scene.broker.set_secret("prod", "npm", "npm_secret_of_prod");
     scene.broker.apply_policy(&policy(&scene, "74"));
     let topic = with(scene.claims(1), "ref_protected", json!("false"));
-    let report = ask(&scene, &scene.rig, Some(&topic)).await.unwrap();
+    let report = ask(&scene, Some(&topic)).await.unwrap();
     assert_eq!(report.code.to_string(), "AR-P407");
     assert!(fact(&report, "reason").unwrap().contains("unprotected ref"), "{report}");
     // Absent is not protected.
     let absent = with(scene.claims(2), "ref_protected", Value::Null);
-    assert_eq!(ask(&scene, &scene.rig, Some(&absent)).await.unwrap().code.to_string(), "AR-P407");
+    assert_eq!(ask(&scene, Some(&absent)).await.unwrap().code.to_string(), "AR-P407");
     let named = policy(&scene, "74").replace(
         "&& context.measured.job.workflow_ref",
         "&& !context.measured.job.ref_protected && context.measured.job.workflow_ref",
     );
     scene.broker.apply_policy(&named);
     let claims = with(scene.claims(3), "ref_protected", json!(false));
-    assert!(matches!(ask_granted(&scene, &claims).await, Ok(())));
-}
-
-async fn ask_granted(scene: &Scene, claims: &Value) -> Result<(), BrokerError> {
-    let session = scene.rig.redeem(&scene.token(claims)).await?.session;
-    let mut request = Request { session: Some(session), ..scene.rig.request() };
-    request.step.stage = Stage::Prod;
-    request.secrets =
-        vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why: "x".to_owned() }];
-    scene.rig.send(scene.rig.exchange(&request).await).await.map(drop)
+    scene.ask_for_npm(&claims).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,16 +6,24 @@ use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_that_does_not_answer_as_itself_is_not_believed() {
-    for (mood, code) in [
-        (Mood::Silent, "AR-J201"),
-        (Mood::Redirecting, "AR-J201"),
-        (Mood::Html, "AR-J201"),
-        (Mood::Huge, "AR-J201"),
-        (Mood::Another, "AR-J202"),
-        (Mood::Elsewhere, "AR-J202"),
+    for (mood, about_keys, code) in [
+        (Mood::Silent, false, "AR-J201"),
+        (Mood::Redirecting, false, "AR-J201"),
+        (Mood::Html, false, "AR-J201"),
+        (Mood::Huge, false, "AR-J201"),
+        (Mood::Another, false, "AR-J202"),
+        (Mood::Elsewhere, false, "AR-J202"),
+        (Mood::Silent, true, "AR-J201"),
+        (Mood::Redirecting, true, "AR-J201"),
+        (Mood::Html, true, "AR-J201"),
+        (Mood::Huge, true, "AR-J201"),
     ] {
         let scene = Scene::set("github").await;
-        scene.issuer.be(mood.clone());
+        if about_keys {
+            scene.issuer.be_about_keys(mood.clone());
+        } else {
+            scene.issuer.be(mood.clone());
+        }
         let began = Instant::now();
         assert_eq!(refusal(scene.rig.redeem(&scene.token(&scene.claims(1))).await), code, "{mood:?}");
         assert!(began.elapsed() < Duration::from_secs(8), "{mood:?}");
@@ -28,6 +36,10 @@ async fn an_issuer_that_does_not_answer_as_itself_is_not_believed() {
         scene.issuer.be(Mood::Well);
         scene.rig.redeem(&scene.token(&scene.claims(1))).await.unwrap();
     }
+    // More keys than anybody has.
+    let scene = Scene::set("github").await;
+    scene.issuer.publish((0..65).map(|at| scene.rsa.jwk(&format!("rsa-{at}"))).collect());
+    assert_eq!(refusal(scene.rig.redeem(&scene.token(&scene.claims(1))).await), "AR-J202");
     // Another at its address: its TLS is not the one that was named.
     let scene = Scene::set("github").await;
     // The keys that were fetched from the first are not used for what the admin says now.

@@ -9,6 +9,9 @@ mod shapes;
 mod tokens;
 
 use crate::support::{Broker, Issuer, IssuerKey, Rig};
+use attest_agent::BrokerError;
+use attest_evidence::exchange::{GrantBody, Request, SecretRequest, SecretUse};
+use attest_evidence::name::Stage;
 use serde_json::{Value, json};
 
 /// Seconds since 1970.
@@ -47,6 +50,15 @@ impl Scene {
         Self { broker, issuer, rsa, p256, rig }
     }
 
+    /// A policy whose jobs of the repository may have everything of stage `dev`.
+    fn give_dev_to_jobs(&self) {
+        self.broker.apply_policy(&format!(
+            "permit (principal in Repository::\"{}#74\", action \
+             in [Action::\"sign\", Action::\"use\", Action::\"reveal\"], resource in Stage::\"dev\") when {{ context.measured has job }};",
+            self.issuer.url
+        ));
+    }
+
     /// Claims of a GitHub job that may have everything, in the shapes that GitHub writes.
     fn claims(&self, job: u64) -> Value {
         json!({
@@ -59,6 +71,19 @@ impl Scene {
             "workflow_ref": "octo-org/octo-repo/.github/workflows/release.yml@refs/heads/main",
             "runner_environment": "self-hosted", "actor_id": "12", "repository_visibility": "private",
         })
+    }
+
+    /// What a job of these claims, or a step without a job, gets that asks for the secret `prod/npm`.
+    async fn ask_for_npm(&self, claims: impl Into<Option<&Value>>) -> Result<GrantBody, BrokerError> {
+        let session = match claims.into() {
+            Some(claims) => Some(self.rig.redeem(&self.token(claims)).await?.session),
+            None => None,
+        };
+        let mut request = Request { session, ..self.rig.request() };
+        request.step.stage = Stage::Prod;
+        let why = "publishes the package".to_owned();
+        request.secrets = vec![SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why }];
+        self.rig.send(self.rig.exchange(&request).await).await
     }
 
     fn token(&self, claims: &Value) -> String {

@@ -21,6 +21,7 @@ impl Shop {
     /// The genuine step of a job, at work for as long as nobody stops it.
     async fn genuine(&self) -> Child {
         self.scene.broker.set_secret("dev", "release/npm-token", "npm_secret_of_dev");
+        self.scene.give_dev_to_jobs();
         self.runner.as_user(0, &["keys", "create", "release"]).ok();
         let mut command = self.runner.hostile_command("seconds = 50", &["loop"]);
         let child = command.stderr(Stdio::piped()).spawn().unwrap();

@@ -123,6 +123,7 @@ async fn c05_a_component_has_one_lease_in_a_job() {
 async fn c03_jobs_that_strangers_decide_about_get_nothing_by_default() {
     let scene = Scene::set("github").await;
     scene.broker.set_secret("dev", "npm", "npm_secret_of_dev");
+    scene.give_dev_to_jobs();
     let secret =
         || SecretRequest { name: "npm".parse().unwrap(), usage: SecretUse::Reveal, why: "for the test".to_owned() };
     let ask = async |job: u64, event: &str, secrets: Vec<SecretRequest>| {

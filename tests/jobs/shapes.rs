@@ -116,20 +116,9 @@ async fn two_issuers_share_nothing() {
         "permit (principal in Repository::\"{}#74\", action == Action::\"reveal\", resource == Secret::\"prod/npm\");",
         scene.issuer.url
     ));
-    let ask = async |claims: &Value| {
-        let session = scene.rig.redeem(&scene.token(claims)).await.unwrap().session;
-        let mut request = attest_evidence::exchange::Request { session: Some(session), ..scene.rig.request() };
-        request.step.stage = attest_evidence::name::Stage::Prod;
-        request.secrets = vec![attest_evidence::exchange::SecretRequest {
-            name: "npm".parse().unwrap(),
-            usage: attest_evidence::exchange::SecretUse::Reveal,
-            why: "for the test".to_owned(),
-        }];
-        scene.rig.send(scene.rig.exchange(&request).await).await
-    };
     // One job key, token id and all: two jobs, of which one may.
-    ask(&scene.claims(1)).await.unwrap();
-    assert_eq!(refusal(ask(&with(scene.claims(1), "iss", json!(other.url))).await), "AR-P402");
+    scene.ask_for_npm(&scene.claims(1)).await.unwrap();
+    assert_eq!(refusal(scene.ask_for_npm(&with(scene.claims(1), "iss", json!(other.url))).await), "AR-P402");
 }
 
 #[tokio::test(flavor = "multi_thread")]

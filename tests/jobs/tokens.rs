@@ -157,32 +157,24 @@ async fn c02_a_repository_is_its_id_whatever_it_is_called() {
                   && context.measured.job.exact }};",
         scene.issuer.url
     ));
-    let ask = async |claims: &Value| {
-        let session = scene.rig.redeem(&scene.token(claims)).await.unwrap().session;
-        let mut request = scene.rig.request();
-        request.session = Some(session);
-        request.step.stage = attest_evidence::name::Stage::Prod;
-        request.secrets = vec![attest_evidence::exchange::SecretRequest {
-            name: "npm".parse().unwrap(),
-            usage: attest_evidence::exchange::SecretUse::Reveal,
-            why: "for the test".to_owned(),
-        }];
-        scene.rig.send(scene.rig.exchange(&request).await).await
-    };
-    ask(&scene.claims(1)).await.unwrap();
+    scene.ask_for_npm(&scene.claims(1)).await.unwrap();
     // Its own, under another name: renamed.
     let renamed = with(scene.claims(2), "repository", json!("new-org/new-name"));
-    ask(&with(renamed, "sub", json!("repo:new-org@65/new-name@74:ref:refs/heads/main"))).await.unwrap();
+    scene.ask_for_npm(&with(renamed, "sub", json!("repo:new-org@65/new-name@74:ref:refs/heads/main"))).await.unwrap();
     // Another's, under its name and its `sub`: recycled, or made to look alike.
     for (job, id) in [(3, "75"), (4, "074"), (5, "7")] {
-        assert_eq!(refusal(ask(&with(scene.claims(job), "repository_id", json!(id))).await), "AR-P402", "{id}");
+        assert_eq!(
+            refusal(scene.ask_for_npm(&with(scene.claims(job), "repository_id", json!(id))).await),
+            "AR-P402",
+            "{id}"
+        );
     }
     let look_alike = with(scene.claims(6), "repository_id", json!("99"));
     let look_alike = with(look_alike, "sub", json!("repo:octo-org/octo-repo:ref:refs/heads/main:x%3A74"));
-    assert_eq!(refusal(ask(&look_alike).await), "AR-P402");
-    assert_eq!(refusal(ask(&with(scene.claims(7), "repository_owner_id", json!("66"))).await), "AR-P402");
+    assert_eq!(refusal(scene.ask_for_npm(&look_alike).await), "AR-P402");
+    assert_eq!(refusal(scene.ask_for_npm(&with(scene.claims(7), "repository_owner_id", json!("66"))).await), "AR-P402");
     // A server that does not name the job.
-    assert_eq!(refusal(ask(&with(scene.claims(8), "check_run_id", Value::Null)).await), "AR-P402");
+    assert_eq!(refusal(scene.ask_for_npm(&with(scene.claims(8), "check_run_id", Value::Null)).await), "AR-P402");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,7 +69,7 @@ fn cases_that_go_otherwise_are_named_with_the_reason() {
     let policy = office.write(
         "p.cedar",
         &format!(
-            "@id(\"sign\") permit (principal, action == Action::\"sign\", resource == Key::\"dev/release\") {AGENT};"
+            "@id(\"sign\") permit (principal, action == Action::\"sign\", resource == Key::\"dev/release\") when {{ !(context.measured has job) && {AGENT_PROOF} }};"
         ),
     );
     let cases = office.write(

@@ -94,7 +94,8 @@ struct Shared {
     url: String,
     keys: Mutex<Vec<Value>>,
     algorithms: Mutex<Vec<&'static str>>,
-    mood: Mutex<Mood>,
+    /// And whether only its keys are like that.
+    mood: Mutex<(Mood, bool)>,
     requests: Mutex<Vec<String>>,
     /// What a job gets that asks for a token, as GitHub's do.
     token: Mutex<String>,
@@ -126,7 +127,7 @@ impl Issuer {
             url: url.clone(),
             keys: Mutex::default(),
             algorithms: Mutex::new(vec!["RS256", "ES256"]),
-            mood: Mutex::new(Mood::Well),
+            mood: Mutex::new((Mood::Well, false)),
             requests: Mutex::default(),
             token: Mutex::default(),
         });
@@ -157,7 +158,12 @@ impl Issuer {
     }
 
     pub(crate) fn be(&self, mood: Mood) {
-        *self.shared.mood.lock().unwrap() = mood;
+        *self.shared.mood.lock().unwrap() = (mood, false);
+    }
+
+    /// Answers like that when it is asked for its keys, and well for its metadata.
+    pub(crate) fn be_about_keys(&self, mood: Mood) {
+        *self.shared.mood.lock().unwrap() = (mood, true);
     }
 
     /// Gives this token to jobs that ask with the authority `job-secret`.
@@ -184,7 +190,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         return Ok(Response::builder().status(404).body(Full::default()).unwrap());
     };
     shared.requests.lock().unwrap().push(path.clone());
-    let mood = shared.mood.lock().unwrap().clone();
+    let mood = match shared.mood.lock().unwrap().clone() {
+        (_, true) if path != "/keys" => Mood::Well,
+        (mood, _) => mood,
+    };
     if path == "/token" {
         let authorized = request.headers().get("authorization").is_some_and(|value| value == "bearer job-secret");
         let for_us = request.uri().query() == Some("api-version=2.0&audience=broker");

@@ -66,6 +66,10 @@ impl Serve {
             ..Settings::default()
         };
         let broker = Arc::new(state.broker(settings).await?);
+        // Known now, not when the first step asks.
+        if let Err(error) = broker.policy().await {
+            tracing::error!(%error, "the policy in force can't be used: nothing will be granted");
+        }
         let server =
             Server::bind(Arc::clone(&broker), self.listen, self.names).await.map_err(|error| error.report())?;
         let server = match self.metrics {

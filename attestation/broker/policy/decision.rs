@@ -184,7 +184,7 @@ impl Explain for Denied {
                         "whoever runs the broker sees why: `attest-broker policy explain` with the audit id".to_owned(),
                     );
                 }
-                report.hint(hints.join(". "))
+                report.hint(hints.join("; "))
             }
             Self::Broken { resource, reason } => {
                 tracing::error!(%resource, reason = %Escaped(reason), "policy could not be asked");

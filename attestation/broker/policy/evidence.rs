@@ -174,13 +174,52 @@ fn within(expression: &Expr) -> Value {
     }
 }
 
+/// Whether a text is like a pattern: each run between wildcards is taken where it stands first.
 fn is_like(text: &[char], pattern: &[PatternElem]) -> bool {
-    match (pattern.split_first(), text.split_first()) {
-        (None, None) => true,
-        (Some((PatternElem::Wildcard, rest)), _) => {
-            is_like(text, rest) || text.split_first().is_some_and(|(_, text)| is_like(text, pattern))
+    let (mut at, mut of) = (0, 0);
+    // After the last wildcard: the pattern from there, and the text that it was tried on.
+    let mut again: Option<(usize, usize)> = None;
+    while let Some(found) = text.get(at) {
+        match pattern.get(of) {
+            Some(PatternElem::Wildcard) => {
+                of += 1;
+                again = Some((of, at));
+            }
+            Some(PatternElem::Char(wanted)) if wanted == found => (at, of) = (at + 1, of + 1),
+            _ => match again {
+                Some((after, from)) => {
+                    again = Some((after, from + 1));
+                    (at, of) = (from + 1, after);
+                }
+                None => return false,
+            },
         }
-        (Some((PatternElem::Char(wanted), rest)), Some((found, text))) => wanted == found && is_like(text, rest),
-        _ => false,
+    }
+    pattern.iter().skip(of).all(|element| matches!(element, PatternElem::Wildcard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_cedar_matches_them_however_long() {
+        let like = |text: &str, pattern: &str| {
+            let element = |character| match character {
+                '*' => PatternElem::Wildcard,
+                other => PatternElem::Char(other),
+            };
+            is_like(&text.chars().collect::<Vec<_>>(), &pattern.chars().map(element).collect::<Vec<_>>())
+        };
+        for (text, pattern) in [("", ""), ("", "*"), ("abc", "a*c"), ("abcbc", "a*bc"), ("abc", "***"), ("ab", "*ab*")]
+        {
+            assert!(like(text, pattern), "{text} {pattern}");
+        }
+        for (text, pattern) in [("", "?"), ("a", ""), ("abc", "a*b"), ("abc", "abcd"), ("abc", "*ac")] {
+            assert!(!like(text, pattern), "{text} {pattern}");
+        }
+        let began = std::time::Instant::now();
+        assert!(!like(&"a".repeat(20_000), &format!("{}b", "*a".repeat(200))));
+        assert!(began.elapsed() < std::time::Duration::from_secs(2));
     }
 }

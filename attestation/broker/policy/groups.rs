@@ -4,6 +4,7 @@
 //! [{ "uid": { "type": "Runner", "id": "builder-1" }, "attrs": {}, "parents": [{ "type": "RunnerGroup", "id": "release" }] }]
 //! ```
 
+use attest_evidence::report::with_causes;
 use cedar_policy::{Entities, EntityUid};
 use std::collections::{BTreeSet, HashMap};
 
@@ -43,7 +44,7 @@ impl Groups {
         }
         let schema = super::schema().map_err(ToString::to_string)?;
         // Closes over who is in what, and refuses circles.
-        let entities = Entities::from_json_str(text, Some(schema)).map_err(|error| in_full(&error))?;
+        let entities = Entities::from_json_str(text, Some(schema)).map_err(|error| with_causes(&error))?;
         let mut groups = Self::default();
         for entity in entities.iter() {
             let uid = entity.uid();
@@ -82,17 +83,6 @@ impl Groups {
     pub(super) fn len(&self) -> usize {
         self.of.len()
     }
-}
-
-/// An error with everything that caused it.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -253,19 +253,6 @@ impl CiJob {
         }
     }
 
-    /// Whether strangers may decide what it runs.
-    pub(super) fn is_of_strangers(&self) -> bool {
-        self.has_ref_of_strangers() || self.has_event_of_strangers()
-    }
-
-    pub(super) fn has_event_of_strangers(&self) -> bool {
-        !super::EVENTS_OF_WRITERS.contains(&self.event.as_str())
-    }
-
-    pub(super) fn has_ref_of_strangers(&self) -> bool {
-        super::REFS_OF_STRANGERS.iter().any(|prefix| self.git_ref.starts_with(prefix))
-    }
-
     fn texts(&self) -> [(&'static str, &str); 13] {
         [
             ("issuer", &self.issuer),

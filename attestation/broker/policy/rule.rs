@@ -173,7 +173,7 @@ impl Rule {
         self.conditions.iter().filter_map(|condition| condition.principal.as_ref())
     }
 
-    fn allows_only(&self, path: &[&str]) -> Option<BTreeSet<String>> {
+    pub(super) fn allows_only(&self, path: &[&str]) -> Option<BTreeSet<String>> {
         self.conditions.iter().find_map(|condition| condition.allows_only(path))
     }
 
@@ -199,18 +199,6 @@ impl Rule {
         let names =
             |what, value: &String| self.allows_only(&["measured", "job", what]).is_some_and(|all| all.contains(value));
         by_principal || (names("issuer", &job.issuer) && names("repository_id", &job.repository_id))
-    }
-
-    /// What is denied by default and it lifts.
-    pub(super) fn lifts(&self) -> BTreeSet<String> {
-        let events = self.allows_only(&["measured", "job", "event"]).unwrap_or_default();
-        let of_strangers = events.into_iter().filter(|event| !super::EVENTS_OF_WRITERS.contains(&event.as_str()));
-        let flags = ["exact", "ref_protected"].into_iter().filter(|flag| self.denies(&["measured", "job", flag]));
-        let without_job = self.is_for_no_job().then(|| "no job".to_owned());
-        let refs = self.allows_only(&["measured", "job", "git_ref"]).unwrap_or_default();
-        let strange = |name: &String| super::REFS_OF_STRANGERS.iter().any(|prefix| name.starts_with(prefix));
-        let of_strangers = of_strangers.chain(refs.into_iter().filter(strange));
-        of_strangers.chain(flags.map(str::to_owned)).chain(without_job).collect()
     }
 
     /// Whether it says in so many words that there be no CI job.

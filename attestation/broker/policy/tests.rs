@@ -63,6 +63,8 @@ fn the_policy_of_a_new_broker_fits_the_schema_and_gives_nothing_of_other_stages(
     ] {
         assert!(!policy.allows(&question(ask, None)).unwrap(), "{ask}");
     }
+    // Nor anything to a job: whose, nobody has said.
+    assert!(!policy.allows(&question("reveal secret dev/a", Some(job()))).unwrap());
 }
 
 /// P02.
@@ -354,9 +356,12 @@ fn c03_what_is_denied_by_default_is_allowed_only_in_so_many_words() {
             "permit (principal, action == Action::\"sign\", resource == Key::\"prod/release\") when {{ context.measured.isolation == \"agent\" {more} }};"
         )
     };
-    let none = question("sign key prod/release", None);
-    assert!(!compile(&machine("")).unwrap().allows(&none).unwrap());
-    assert!(compile(&machine("&& !(context.measured has job)")).unwrap().allows(&none).unwrap());
+    for stage in ["prod", "staging", "dev"] {
+        let of_stage = |more: &str| compile(&machine(more).replace("prod/", &format!("{stage}/"))).unwrap();
+        let none = question(&format!("sign key {stage}/release"), None);
+        assert!(!of_stage("").allows(&none).unwrap(), "{stage}");
+        assert!(of_stage("&& !(context.measured has job)").allows(&none).unwrap(), "{stage}");
+    }
     let dev = "permit (principal, action == Action::\"sign\", resource == Key::\"dev/release\") when { context.measured has job && principal in Repository::\"https://issuer.example#74\" };";
     assert!(compile(dev).unwrap().allows(&question("sign key dev/release", Some(unprotected()))).unwrap());
 }

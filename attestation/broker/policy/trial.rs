@@ -145,7 +145,7 @@ impl Policy {
             .iter()
             .filter(|rule| wanted(rule) && rule.is_about(question, &prepared))
             .map(|rule| {
-                let overridden = rule.permits.then(|| Self::denied_by_default(rule, question)).flatten();
+                let overridden = rule.permits.then(|| super::floor::denied_by_default(rule, question)).flatten();
                 Trial::of(rule, question, &prepared, overridden)
             })
             .collect();
