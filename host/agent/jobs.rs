@@ -233,5 +233,6 @@ impl Agent {
 fn read(state: &State) -> Result<Remembered, StateError> {
     let boot = this_boot();
     let remembered = state.read::<Remembered>(FILE)?.unwrap_or_default();
-    Ok(if remembered.boot == boot { remembered } else { Remembered { boot, jobs: Vec::new() } })
+    // Where nobody says which boot it is, it may be another.
+    Ok(if !boot.is_empty() && remembered.boot == boot { remembered } else { Remembered { boot, jobs: Vec::new() } })
 }

@@ -179,14 +179,12 @@ impl Seen {
         match event {
             Event::Granted { lease, audit, seconds, handles, rules, policy_version, run_url } => {
                 // What, for how long, and what to do with it.
-                {
-                    let nothing = "nothing: it asked for nothing".to_owned();
-                    let what = if handles.is_empty() { nothing } else { handles.join("; ") };
-                    narrate!("granted  {}", Escaped(&what));
-                    narrate!("until    this step ends, and for {seconds} s at most ({lease})");
-                    let of = if run_url.is_empty() { String::new() } else { format!(" of {}", Escaped(&run_url)) };
-                    narrate!("audit    {audit}{of}: `attest-broker lease show {audit}` has it all");
-                }
+                let nothing = "nothing: it asked for nothing".to_owned();
+                let what = if handles.is_empty() { nothing } else { handles.join("; ") };
+                narrate!("granted  {}", Escaped(&what));
+                narrate!("until    this step ends, and for {seconds} s at most ({lease})");
+                let of = if run_url.is_empty() { String::new() } else { format!(" of {}", Escaped(&run_url)) };
+                narrate!("audit    {audit}{of}: `attest-broker lease show {audit}` has it all");
                 if self.explain {
                     let rules =
                         if rules.is_empty() { "no rule: nothing was asked for".to_owned() } else { rules.join(", ") };
