@@ -1,4 +1,5 @@
-//! A strict cursor over untrusted bytes, big-endian, as TPM structures and our own frames are.
+//! A strict cursor over untrusted bytes: big-endian, as TPM structures and our own frames are, or little-endian, as logs
+//! of firmware and kernel are.
 
 /// Where and why bytes could not be read as the structure they claim to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +52,7 @@ pub enum Problem {
     Text(&'static str),
 }
 
-/// Reads big-endian fields from the front of a slice and never past its end.
+/// Reads fields from the front of a slice and never past its end.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     structure: &'static str,
@@ -113,6 +114,41 @@ impl<'a> Reader<'a> {
     /// Eight bytes, big-endian.
     pub fn u64(&mut self) -> Result<u64, Malformed> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    /// Two bytes, little-endian.
+    pub fn u16_le(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    /// Four bytes, little-endian.
+    pub fn u32_le(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// Eight bytes, little-endian.
+    pub fn u64_le(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A 32-bit little-endian length of at most `most`, then that many bytes.
+    pub fn sized_u32_le(&mut self, field: &'static str, most: u32) -> Result<&'a [u8], Malformed> {
+        let before = self.clone();
+        let length = self.u32_le()?;
+        let bounded = usize::try_from(length).ok().filter(|_| length <= most);
+        let count = bounded
+            .ok_or_else(|| before.malformed(Problem::TooMany { field, value: length.into(), most: most.into() }))?;
+        self.take(count)
+    }
+
+    /// All that is left.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Whether nothing is left.
+    pub const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// A 16-bit field that must hold `wanted`.

@@ -9,13 +9,14 @@
 //! * [`exchange`]: the messages of one exchange. [`exchange::Exchange::parse`] yields the challenge, the
 //!   [`exchange::Request`] that the quote covers, and the raw evidence.
 //! * [`tpm`]: what a TPM says: `TPMS_ATTEST`, `TPMT_SIGNATURE`, `TPMT_PUBLIC`, PCR selections.
-//! * [`name`], [`digest`], [`time`], [`secret`]: the words all crates share.
+//! * [`name`], [`digest`], [`hash`], [`time`], [`secret`]: the words all crates share.
 //! * [`report`]: how an error reaches a person: a code, what happened, the facts, what to do.
 #![warn(clippy::indexing_slicing)]
 
 pub mod bytes;
 pub mod digest;
 pub mod exchange;
+pub mod hash;
 pub mod name;
 pub mod report;
 pub mod secret;
@@ -24,5 +25,6 @@ pub mod tpm;
 
 pub use bytes::{Malformed, Problem};
 pub use digest::Sha256Digest;
+pub use hash::{Digest, HashAlgorithm};
 pub use secret::SecretBytes;
 pub use time::UnixSeconds;

@@ -19,7 +19,7 @@ pub use signature::Signature;
 pub mod algorithm {
     /// RSA.
     pub const RSA: u16 = 0x0001;
-    /// SHA-1, to name it in a refusal.
+    /// SHA-1, to read old logs and to name it in a refusal.
     pub const SHA1: u16 = 0x0004;
     /// AES.
     pub const AES: u16 = 0x0006;
@@ -27,6 +27,10 @@ pub mod algorithm {
     pub const KEYEDHASH: u16 = 0x0008;
     /// SHA-256.
     pub const SHA256: u16 = 0x000b;
+    /// SHA-384.
+    pub const SHA384: u16 = 0x000c;
+    /// SHA-512.
+    pub const SHA512: u16 = 0x000d;
     /// None.
     pub const NULL: u16 = 0x0010;
     /// RSASSA-PKCS1-v1_5.
