@@ -9,12 +9,14 @@
 //! * [`exchange`]: the messages of one exchange. [`exchange::Exchange::parse`] yields the challenge, the
 //!   [`exchange::Request`] that the quote covers, and the raw evidence.
 //! * [`tpm`]: what a TPM says: `TPMS_ATTEST`, `TPMT_SIGNATURE`, `TPMT_PUBLIC`, PCR selections.
+//! * [`eventlog`]: what firmware says it measured at boot.
 //! * [`name`], [`digest`], [`hash`], [`time`], [`secret`]: the words all crates share.
 //! * [`report`]: how an error reaches a person: a code, what happened, the facts, what to do.
 #![warn(clippy::indexing_slicing)]
 
 pub mod bytes;
 pub mod digest;
+pub mod eventlog;
 pub mod exchange;
 pub mod hash;
 pub mod name;

@@ -4,12 +4,14 @@
 //! believes in and refuse the others by name; `attest-appraisal` decides what a structure proves.
 
 mod attest;
+mod banks;
 mod credential;
 mod pcr;
 mod public;
 mod signature;
 
 pub use attest::{Attest, Attested, Certified, ClockInfo, QuoteInfo};
+pub use banks::PcrBanks;
 pub use credential::{Credential, CredentialError, make_credential};
 pub use pcr::{PcrIndex, PcrSelection, PcrSelectionError, PcrValues};
 pub use public::{Attributes, Parameters, Public, TpmName};
