@@ -4,7 +4,7 @@ use crate::signature::SMALLEST_RSA;
 use attest_evidence::Sha256Digest;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::time::UnixSeconds;
-use attest_evidence::tpm::Parameters;
+use attest_evidence::tpm::PublicKey as TpmKey;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use rsa::Pkcs1v15Sign;
 use rsa::traits::PublicKeyParts as _;
@@ -192,10 +192,10 @@ impl VerifiedEndorsement {
     }
 
     /// Whether it is a certificate for this key.
-    pub fn is_for(&self, parameters: &Parameters) -> bool {
-        match (&self.key, parameters) {
-            (SubjectKey::P256 { x, y }, Parameters::P256 { x: key_x, y: key_y, .. }) => x == key_x && y == key_y,
-            (SubjectKey::Rsa { modulus, exponent }, Parameters::Rsa { modulus: n, exponent: e, .. }) => {
+    pub fn is_for(&self, key: &TpmKey) -> bool {
+        match (&self.key, key) {
+            (SubjectKey::P256 { x, y }, TpmKey::P256 { x: key_x, y: key_y }) => x == key_x && y == key_y,
+            (SubjectKey::Rsa { modulus, exponent }, TpmKey::Rsa { modulus: n, exponent: e, .. }) => {
                 modulus == n && exponent == e
             }
             _ => false,

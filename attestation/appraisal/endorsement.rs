@@ -50,7 +50,7 @@ impl ProvenEndorsement {
             Endorsement::EkCertificate { certificate, ek } => {
                 let verified = VerifiedEndorsement::verify_ek(certificate, roots, now)?;
                 let public = Public::parse(ek)?;
-                if !verified.is_for(&public.parameters) {
+                if !verified.is_for(&public.key) {
                     return Err(EndorsementRefused::OtherKey("endorsement key"));
                 }
                 Ok(Self { class: verified.class(), identity: Sha256Digest::of(ek), ek: Some(public), certified: true })
@@ -62,7 +62,7 @@ impl ProvenEndorsement {
             }
             Endorsement::AkCertificate { certificate } => {
                 let verified = VerifiedEndorsement::verify_ak(certificate, roots, now)?;
-                if !verified.is_for(ak.parameters()) {
+                if !verified.is_for(ak.key()) {
                     return Err(EndorsementRefused::OtherKey("attestation key"));
                 }
                 let identity = Sha256Digest::of(ak.bytes());

@@ -1,14 +1,16 @@
 //! Which keys may attest.
 
-use attest_evidence::Malformed;
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_evidence::tpm::{Attributes, Parameters, Public, TpmName};
+use attest_evidence::tpm::{Attributes, Public, PublicKey, SigningScheme, TpmName};
+use attest_evidence::{HashAlgorithm, Malformed};
 
 /// A public area whose key signs only what its TPM generated (Part 1 §25.2): restricted, made in the TPM,
 /// bound to it, for signatures alone, strong enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttestationKey {
-    public: Public,
+    name: TpmName,
+    key: PublicKey,
+    scheme: SigningScheme,
     bytes: Vec<u8>,
 }
 
@@ -30,8 +32,28 @@ pub enum KeyRefused {
     #[error("an attestation key must not decrypt")]
     Decrypts,
     /// Too weak, or without a signing scheme of its own.
-    #[error("an attestation key is P-256 with ECDSA, or RSA of 2048 bits and more with RSASSA or RSAPSS")]
+    #[error("an attestation key is P-256 or P-384 with ECDSA, or RSA of 2048 bits and more with RSASSA or RSAPSS")]
     Algorithm,
+    /// It signs, or is named, by a hash whose collisions can be made.
+    #[error("an attestation key signs with SHA-256 or better and has a SHA-256 Name; this one has {0}")]
+    Hash(HashAlgorithm),
+}
+
+/// Whether SHA-1 may be rested on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HashPolicy {
+    /// Never.
+    #[default]
+    Strict,
+    /// For old machines, by people who know what it is worth. Nothing is granted by it.
+    Legacy,
+}
+
+impl HashPolicy {
+    /// Whether `hash` may be rested on.
+    pub const fn takes(self, hash: HashAlgorithm) -> bool {
+        matches!(self, Self::Legacy) || !hash.is_weak()
+    }
 }
 
 impl AttestationKey {
@@ -47,6 +69,14 @@ impl AttestationKey {
     /// # Errors
     /// See [`KeyRefused`].
     pub fn check(bytes: &[u8]) -> Result<Self, KeyRefused> {
+        Self::check_by(bytes, HashPolicy::Strict)
+    }
+
+    /// The same by a policy for hashes.
+    ///
+    /// # Errors
+    /// See [`KeyRefused`].
+    pub fn check_by(bytes: &[u8], policy: HashPolicy) -> Result<Self, KeyRefused> {
         let public = Public::parse(bytes)?;
         let missing = public.attributes.missing(Self::NEEDED);
         if !missing.is_empty() {
@@ -55,17 +85,20 @@ impl AttestationKey {
         if public.attributes.contains(Attributes::DECRYPT) {
             return Err(KeyRefused::Decrypts);
         }
-        match public.parameters {
-            Parameters::P256 { ecdsa: true, .. } => {}
-            Parameters::Rsa { scheme: Some(_), bits, .. } if bits >= crate::signature::SMALLEST_RSA => {}
-            _ => return Err(KeyRefused::Algorithm),
+        let Some(scheme) = public.scheme else { return Err(KeyRefused::Algorithm) };
+        if matches!(public.key, PublicKey::Rsa { bits, .. } if bits < crate::signature::SMALLEST_RSA) {
+            return Err(KeyRefused::Algorithm);
         }
-        Ok(Self { public, bytes: bytes.to_vec() })
+        if !policy.takes(scheme.hash) {
+            return Err(KeyRefused::Hash(scheme.hash));
+        }
+        let Some(name) = public.tpm_name() else { return Err(KeyRefused::Hash(public.name.algorithm())) };
+        Ok(Self { name, key: public.key, scheme, bytes: bytes.to_vec() })
     }
 
     /// Its Name.
     pub const fn name(&self) -> &TpmName {
-        &self.public.name
+        &self.name
     }
 
     /// `TPMT_PUBLIC`.
@@ -74,8 +107,13 @@ impl AttestationKey {
     }
 
     /// Curve point or modulus.
-    pub const fn parameters(&self) -> &Parameters {
-        &self.public.parameters
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// What it signs by, and by nothing else.
+    pub const fn scheme(&self) -> SigningScheme {
+        self.scheme
     }
 }
 

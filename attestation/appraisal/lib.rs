@@ -14,11 +14,13 @@ pub mod ci;
 mod endorsement;
 mod host;
 mod key;
+mod log;
 mod quote;
 mod signature;
 
 pub use certificate::{CertificateRefused, Roots, TpmClass, VerifiedEndorsement};
 pub use endorsement::{EndorsementRefused, ProvenEndorsement};
 pub use host::{AppraisedHost, EnrolledRunner, HostRefused, Purpose};
-pub use key::{AttestationKey, KeyRefused};
-pub use quote::{ParsedQuote, QuoteRefused, RawQuote, VerifiedQuote};
+pub use key::{AttestationKey, HashPolicy, KeyRefused};
+pub use log::LogRefused;
+pub use quote::{LoneQuote, ParsedQuote, QuoteRefused, QuotingKey, RawQuote, VerifiedLoneQuote, VerifiedQuote};

@@ -1,10 +1,17 @@
 //! Quotes, from bytes to belief.
 
+mod lone;
+
+pub use lone::{LoneQuote, QuotingKey, VerifiedLoneQuote};
+
 use crate::key::AttestationKey;
+use crate::log::LogRefused;
 use crate::signature::{SignatureRefused, verify};
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_evidence::tpm::{Attest, Attested, ClockInfo, PcrSelection, PcrValues, QuoteInfo, Signature};
-use attest_evidence::{Malformed, Sha256Digest};
+use attest_evidence::tpm::{
+    Attest, Attested, ClockInfo, PcrIndex, PcrSelection, PcrValues, QuoteInfo, Signature, SigningScheme,
+};
+use attest_evidence::{Digest, HashAlgorithm, Malformed, Sha256Digest};
 
 /// A quote as it came: two byte strings and the values it is said to cover.
 #[derive(Debug, Clone, Copy)]
@@ -42,15 +49,15 @@ pub enum QuoteRefused {
     #[error("{0}")]
     Malformed(#[from] Malformed),
     /// The key signed something that is no quote.
-    #[error("the attestation key signed a TPM2_Certify statement, not a quote")]
-    NotAQuote,
+    #[error("the attestation key signed the output of {0}, not a quote")]
+    NotAQuote(&'static str),
     /// The signature says it is of another scheme than the key's.
     #[error("the quote is signed by {found}, the attestation key signs by {wanted}")]
     Scheme {
         /// The key's.
-        wanted: &'static str,
+        wanted: SigningScheme,
         /// The signature's.
-        found: &'static str,
+        found: SigningScheme,
     },
     /// The key itself can't be used: a point off the curve.
     #[error("the attestation key is not a valid key")]
@@ -74,14 +81,62 @@ pub enum QuoteRefused {
         /// `TPML_PCR_SELECTION` in the quote.
         found: String,
     },
+    /// The quote holds other qualifying data.
+    #[error("the quote holds another nonce")]
+    Nonce {
+        /// What it must hold, hexadecimal.
+        wanted: String,
+        /// What it holds.
+        found: String,
+    },
+    /// It rests on a hash whose collisions can be made.
+    #[error("the quote's {what} is of {hash}, which is not to be trusted")]
+    WeakHash {
+        /// What of it.
+        what: &'static str,
+        /// The hash.
+        hash: HashAlgorithm,
+    },
+    /// It covers a bank that is not known here.
+    #[error("the quote covers the PCR bank of algorithm {0:#06x}, which is not known")]
+    UnknownBank(u16),
+    /// It covers a bank in two places.
+    #[error("the quote lists the {0} bank twice")]
+    BankTwice(HashAlgorithm),
+    /// It covers no PCR at all.
+    #[error("the quote covers no PCR: the TPM has no such bank")]
+    Nothing,
+    /// A PCR that it covers has no value beside it.
+    #[error("the quote covers {}, and no value came for it", covered(*bank, *pcr))]
+    NoValue {
+        /// Which bank.
+        bank: HashAlgorithm,
+        /// Which PCR; none where the whole bank is missing.
+        pcr: Option<PcrIndex>,
+    },
+    /// A value of a PCR that it does not cover.
+    #[error("a value came for PCR {pcr} of {bank}, and the quote does not cover it")]
+    ExtraValue {
+        /// Which bank.
+        bank: HashAlgorithm,
+        /// Which PCR.
+        pcr: PcrIndex,
+    },
+    /// The event log is not what was booted.
+    #[error(transparent)]
+    Log(#[from] LogRefused),
     /// The values beside the quote are not those that it covers.
     #[error("the PCR values are not those that the quote covers")]
     Values {
         /// The digest in the quote.
         quoted: String,
         /// The digest of the values.
-        computed: Sha256Digest,
+        computed: Digest,
     },
+}
+
+fn covered(bank: HashAlgorithm, pcr: Option<PcrIndex>) -> String {
+    pcr.map_or_else(|| format!("the {bank} bank"), |pcr| format!("PCR {pcr} of {bank}"))
 }
 
 impl<'a> RawQuote<'a> {
@@ -91,7 +146,9 @@ impl<'a> RawQuote<'a> {
     /// [`QuoteRefused::Malformed`] and [`QuoteRefused::NotAQuote`].
     pub fn parse(self) -> Result<ParsedQuote<'a>, QuoteRefused> {
         let attest = Attest::parse(self.message)?;
-        let Attested::Quote(quote) = attest.attested else { return Err(QuoteRefused::NotAQuote) };
+        let Attested::Quote(quote) = attest.attested else {
+            return Err(QuoteRefused::NotAQuote(attest.attested.command()));
+        };
         let signature = Signature::parse(self.signature)?;
         Ok(ParsedQuote { message: self.message, signature, attest, quote, pcrs: self.pcrs })
     }
@@ -111,8 +168,11 @@ impl ParsedQuote<'_> {
         qualifying_data: &Sha256Digest,
         selection: PcrSelection,
     ) -> Result<VerifiedQuote, QuoteRefused> {
-        verify(key.parameters(), self.message, &self.signature).map_err(|refused| match refused {
-            SignatureRefused::Scheme { wanted, found } => QuoteRefused::Scheme { wanted, found },
+        let (wanted, found) = (key.scheme(), self.signature.scheme);
+        if wanted != found {
+            return Err(QuoteRefused::Scheme { wanted, found });
+        }
+        verify(key.key(), wanted, self.message, &self.signature.value).map_err(|refused| match refused {
             SignatureRefused::Key => QuoteRefused::Key,
             SignatureRefused::Wrong => QuoteRefused::Signature,
         })?;
@@ -125,9 +185,10 @@ impl ParsedQuote<'_> {
             return Err(QuoteRefused::Selection { wanted: selection, found });
         }
         let pcrs = PcrValues::parse(selection, self.pcrs)?;
-        if self.quote.pcr_digest != pcrs.digest().as_bytes() {
+        let computed = wanted.hash.hash_parts(pcrs.iter().map(|(_, value)| value.as_slice()));
+        if self.quote.pcr_digest != computed.as_bytes() {
             let quoted = attest_evidence::digest::to_hex(self.quote.pcr_digest);
-            return Err(QuoteRefused::Values { quoted, computed: pcrs.digest() });
+            return Err(QuoteRefused::Values { quoted, computed });
         }
         Ok(VerifiedQuote { pcrs, clock: self.attest.clock, firmware_version: self.attest.firmware_version })
     }
@@ -157,7 +218,7 @@ impl Explain for QuoteRefused {
             Self::Malformed(malformed) => {
                 report("AR-E201").fact("structure", malformed.structure).fact("byte", malformed.offset)
             }
-            Self::NotAQuote => report("AR-E202"),
+            Self::NotAQuote(_) => report("AR-E202"),
             Self::Scheme { wanted, found } => report("AR-E203").fact("wanted", wanted).fact("got", found),
             Self::Key => report("AR-E204"),
             Self::Signature => {
@@ -168,6 +229,15 @@ impl Explain for QuoteRefused {
                 .fact("got", found)
                 .hint("nothing was released. If nobody tampers, agent and broker disagree on a version"),
             Self::Selection { wanted, found } => report("AR-E207").fact("wanted", wanted).fact("got", found),
+            Self::Nonce { wanted, found } => report("AR-E210").fact("wanted", wanted).fact("got", found),
+            Self::WeakHash { what, hash } => report("AR-E209").fact("what", what).fact("hash", hash).hint(
+                "have the TPM quote its sha256 bank with a key that signs by SHA-256; `--hash-policy legacy` takes it all the same",
+            ),
+            Self::UnknownBank(algorithm) => report("AR-E211").fact("algorithm", format!("{algorithm:#06x}")),
+            Self::BankTwice(bank) => report("AR-E207").fact("bank", bank),
+            Self::Nothing => report("AR-E207"),
+            Self::NoValue { bank, .. } | Self::ExtraValue { bank, .. } => report("AR-E207").fact("bank", bank),
+            Self::Log(refused) => refused.report(),
             Self::Values { quoted, computed } => report("AR-E208").fact("quoted", quoted).fact("sent", computed),
         }
     }

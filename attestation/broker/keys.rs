@@ -7,7 +7,6 @@ use attest_appraisal::AttestationKey;
 use attest_evidence::exchange::{ChallengeKey, GRANT_DOMAIN, GrantBody, Pins, SignedGrant};
 use attest_evidence::name::{BrokerId, RunnerName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_evidence::tpm::Parameters;
 use attest_evidence::{SecretBytes, Sha256Digest, UnixSeconds};
 use hkdf::Hkdf;
 use p256::ecdsa::signature::Signer as _;
@@ -336,7 +335,7 @@ impl BrokerKeys {
     /// A key that no certificate can hold.
     pub fn certify(&self, runner: &RunnerName, key: &AttestationKey, now: UnixSeconds) -> Result<String, KeyError> {
         let failed = |reason: String| KeyError::Making { what: "AK certificate", reason };
-        let spki = subject_public_key_info(key.parameters()).ok_or_else(|| failed("not a key".to_owned()))?;
+        let spki = key.key().to_spki().ok_or_else(|| failed("not a key".to_owned()))?;
         let spki = SubjectPublicKeyInfo::from_der(&spki).map_err(|error| failed(error.to_string()))?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, runner.as_str());
@@ -385,22 +384,6 @@ fn pem(label: &str, der: &[u8]) -> String {
         text += "\n";
     }
     text + &format!("-----END {label}-----\n")
-}
-
-/// DER of a P-256 or RSA public key (RFC 5480 §2, RFC 3279 §2.3.1).
-fn subject_public_key_info(parameters: &Parameters) -> Option<Vec<u8>> {
-    match parameters {
-        Parameters::P256 { x, y, .. } => {
-            let point = p256::Sec1Point::from_affine_coordinates(x.into(), y.into(), false);
-            let key = p256::PublicKey::from_sec1_bytes(point.as_bytes()).ok()?;
-            Some(key.to_public_key_der().ok()?.into_vec())
-        }
-        Parameters::Rsa { modulus, exponent, .. } => {
-            let (modulus, exponent) = (rsa::BigUint::from_bytes_be(modulus), rsa::BigUint::from(*exponent));
-            let key = rsa::RsaPublicKey::new(modulus, exponent).ok()?;
-            Some(rsa::pkcs8::EncodePublicKey::to_public_key_der(&key).ok()?.into_vec())
-        }
-    }
 }
 
 impl From<KeyError> for StoreError {

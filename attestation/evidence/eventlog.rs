@@ -15,6 +15,7 @@ pub use replay::Replay;
 
 use crate::bytes::{Malformed, Problem, Reader};
 use crate::hash::{Digest, HashAlgorithm};
+use crate::report::{Explain, Fault, Report};
 use crate::tpm::PcrIndex;
 
 /// The largest log that is read. Firmware reserves 64 KiB to 512 KiB for it.
@@ -110,6 +111,20 @@ pub enum EventLogRefused {
         /// What is wrong with it.
         problem: &'static str,
     },
+}
+
+impl Explain for EventLogRefused {
+    fn report(&self) -> Report {
+        let report = |code, offset: usize| Report::new(code, Fault::Identity, self.to_string()).fact("byte", offset);
+        match self {
+            Self::Malformed(malformed) => report("AR-E501", malformed.offset).fact("structure", malformed.structure),
+            Self::TooLarge { .. } => report("AR-E502", LARGEST_LOG),
+            Self::TooManyEvents { offset } => report("AR-E502", *offset),
+            Self::UnlistedAlgorithm { offset, .. } | Self::DigestTwice { offset, .. } => report("AR-E503", *offset),
+            Self::PcrIndex { offset, .. } => report("AR-E504", *offset),
+            Self::StartupLocality { offset, .. } => report("AR-E505", *offset),
+        }
+    }
 }
 
 impl<'a> EventLog<'a> {

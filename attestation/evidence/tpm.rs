@@ -8,14 +8,17 @@ mod banks;
 mod credential;
 mod pcr;
 mod public;
+mod scheme;
 mod signature;
+mod spki;
 
-pub use attest::{Attest, Attested, Certified, ClockInfo, QuoteInfo};
+pub use attest::{Attest, Attested, BankSelection, Certified, ClockInfo, QuoteInfo, TimeInfo};
 pub use banks::PcrBanks;
 pub use credential::{Credential, CredentialError, make_credential};
 pub use pcr::{PcrIndex, PcrSelection, PcrSelectionError, PcrValues};
-pub use public::{Attributes, Parameters, Public, TpmName};
-pub use signature::Signature;
+pub use public::{Attributes, Protection, Public, PublicKey, TpmName};
+pub use scheme::{SigningAlgorithm, SigningScheme};
+pub use signature::{Signature, SignatureValue, fixed};
 
 /// Algorithm identifiers (Part 2 §6.3, `TPM_ALG_ID`).
 pub mod algorithm {
@@ -49,3 +52,5 @@ pub mod algorithm {
 
 /// `TPM_ECC_NIST_P256` (Part 2 §6.4).
 pub const CURVE_P256: u16 = 0x0003;
+/// `TPM_ECC_NIST_P384`.
+pub const CURVE_P384: u16 = 0x0004;

@@ -3,10 +3,9 @@
 use crate::{Global, client, output};
 use attest_evidence::digest::to_hex;
 use attest_evidence::report::{Fault, Report};
-use attest_evidence::tpm::{Parameters, Public};
+use attest_evidence::tpm::Public;
 use attest_wire::client::{Answer, Request};
 use clap::Args;
-use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,7 +51,7 @@ impl Quote {
             ("quote.msg", message),
             ("quote.sig", signature),
             ("ak.tpmt", ak),
-            ("ak.pem", pem(&public).ok_or_else(client::unexpected)?.into_bytes()),
+            ("ak.pem", public.key.to_pem().ok_or_else(client::unexpected)?.into_bytes()),
             ("pcrs.json", pcrs.into_bytes()),
         ];
         std::fs::create_dir_all(&self.out).map_err(|error| cannot_write(&self.out, &error))?;
@@ -63,7 +62,7 @@ impl Quote {
         let written = Written {
             directory: self.out,
             qualifying_data: qualifying_data.to_string(),
-            ak_name: public.name.to_string(),
+            ak_name: public.tpm_name().ok_or_else(client::unexpected)?.to_string(),
         };
         output::print(global, "attest-run/quote/v1", &written, || {
             format!(
@@ -75,12 +74,6 @@ impl Quote {
         });
         Ok(())
     }
-}
-
-fn pem(public: &Public) -> Option<String> {
-    let Parameters::P256 { x, y, .. } = &public.parameters else { return None };
-    let point = p256::Sec1Point::from_affine_coordinates(x.into(), y.into(), false);
-    p256::PublicKey::from_sec1_bytes(point.as_bytes()).ok()?.to_public_key_pem(LineEnding::LF).ok()
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Report {

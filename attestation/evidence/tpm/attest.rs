@@ -1,11 +1,14 @@
 //! `TPMS_ATTEST`: what an attestation key signed (Part 2 §10.12.12).
 
 use crate::bytes::{Malformed, Problem, Reader};
+use crate::tpm::PcrIndex;
 
 /// `TPM_GENERATED_VALUE`: no restricted key signs outside data that starts so (Part 2 §6.2).
 const TPM_GENERATED: u32 = 0xff54_4347;
 /// `TPM_ST_ATTEST_CERTIFY` (Part 2 §6.9).
 const ST_ATTEST_CERTIFY: u16 = 0x8017;
+/// `TPM_ST_ATTEST_TIME`.
+const ST_ATTEST_TIME: u16 = 0x8019;
 /// `TPM_ST_ATTEST_QUOTE`.
 const ST_ATTEST_QUOTE: u16 = 0x8018;
 /// Largest `TPM2B_NAME` and `TPM2B_DATA`: a 64-byte digest and its algorithm.
@@ -50,6 +53,30 @@ pub enum Attested<'a> {
     Quote(QuoteInfo<'a>),
     /// The output of `TPM2_Certify`.
     Certify(Certified<'a>),
+    /// The output of `TPM2_GetTime`.
+    Time(TimeInfo),
+}
+
+impl Attested<'_> {
+    /// The command whose output it is.
+    pub const fn command(&self) -> &'static str {
+        match self {
+            Self::Quote(_) => "TPM2_Quote",
+            Self::Certify(_) => "TPM2_Certify",
+            Self::Time(_) => "TPM2_GetTime",
+        }
+    }
+}
+
+/// `TPMS_TIME_ATTEST_INFO` (Part 2 §10.12.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeInfo {
+    /// Milliseconds since the TPM was powered on.
+    pub time: u64,
+    /// Clock and counts, not obfuscated.
+    pub clock: ClockInfo,
+    /// Vendor-specific firmware version.
+    pub firmware_version: u64,
 }
 
 /// `TPMS_QUOTE_INFO` (Part 2 §10.12.1).
@@ -74,7 +101,7 @@ impl<'a> Attest<'a> {
     /// Reads one whole `TPMS_ATTEST`.
     ///
     /// # Errors
-    /// Refuses a wrong magic, every type but quote and certify, a `safe` that is neither YES nor NO, and
+    /// Refuses a wrong magic, every type but quote, certify and time, a `safe` that is neither YES nor NO, and
     /// bytes that are missing or left over.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new("TPMS_ATTEST", bytes);
@@ -99,11 +126,16 @@ impl<'a> Attest<'a> {
                 name: reader.sized_u16("name", LONGEST_NAME)?,
                 qualified_name: reader.sized_u16("qualifiedName", LONGEST_NAME)?,
             }),
+            ST_ATTEST_TIME => Attested::Time(TimeInfo {
+                time: reader.u64()?,
+                clock: ClockInfo::read(&mut reader)?,
+                firmware_version: reader.u64()?,
+            }),
             other => {
                 return Err(at_type.malformed(Problem::Value {
                     field: "type",
                     value: other.into(),
-                    wanted: "TPM_ST_ATTEST_QUOTE (0x8018) or TPM_ST_ATTEST_CERTIFY (0x8017) is wanted",
+                    wanted: "of quote (0x8018), certify (0x8017) or time (0x8019) is wanted",
                 }));
             }
         };
@@ -131,7 +163,44 @@ impl ClockInfo {
     }
 }
 
+/// One entry of a `TPML_PCR_SELECTION`: PCRs of one bank (Part 2 §10.6.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BankSelection {
+    /// `TPM_ALG_ID` of the bank.
+    pub algorithm: u16,
+    /// The PCRs, ascending.
+    pub pcrs: Vec<PcrIndex>,
+}
+
 impl<'a> QuoteInfo<'a> {
+    /// The selection, read: its entries in their order, which is the order in which their values were hashed.
+    ///
+    /// # Errors
+    /// A selected PCR that no TPM has.
+    pub fn selections(&self) -> Result<Vec<BankSelection>, Malformed> {
+        let mut reader = Reader::new("TPML_PCR_SELECTION", self.selection);
+        let mut all = Vec::new();
+        for _ in 0..reader.u32()? {
+            let algorithm = reader.u16()?;
+            let size = reader.u8()?;
+            let at_bits = reader.clone();
+            let mut pcrs = Vec::new();
+            for (byte, bits) in (0_u8..).zip(reader.take(size.into())?) {
+                for bit in (0..8).filter(|bit| bits & (1 << bit) != 0) {
+                    let number = byte * 8 + bit;
+                    let index = PcrIndex::new(number).ok_or_else(|| {
+                        let wanted = "is no PCR: there are 0 to 23";
+                        at_bits.malformed(Problem::Value { field: "pcrSelect", value: number.into(), wanted })
+                    })?;
+                    pcrs.push(index);
+                }
+            }
+            all.push(BankSelection { algorithm, pcrs });
+        }
+        reader.end()?;
+        Ok(all)
+    }
+
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let mut look = reader.clone();
         let start = look.offset();

@@ -4,8 +4,9 @@
 //! secret back only if it holds both, so that whoever returns it has an AK in the TPM of that EK.
 
 use crate::bytes::put_sized_u16;
+use crate::hash::HashAlgorithm;
 use crate::secret::SecretBytes;
-use crate::tpm::{Attributes, Parameters, Public, TpmName};
+use crate::tpm::{Attributes, Protection, Public, PublicKey, TpmName};
 use aes::Aes128;
 use cfb_mode::Encryptor;
 use cfb_mode::cipher::KeyIvInit as _;
@@ -52,16 +53,22 @@ pub enum CredentialError {
 pub fn make_credential(ek: &Public, ak: &TpmName, secret: &SecretBytes) -> Result<Credential, CredentialError> {
     let wanted =
         Attributes::RESTRICTED.and(Attributes::DECRYPT).and(Attributes::FIXED_TPM).and(Attributes::FIXED_PARENT);
-    if !ek.attributes.contains(wanted) || ek.attributes.contains(Attributes::SIGN) || !ek.protects {
+    if !ek.attributes.contains(wanted)
+        || ek.attributes.contains(Attributes::SIGN)
+        || ek.protection != Protection::Aes128
+    {
         return Err(CredentialError::NotAnEndorsementKey(ek.attributes));
+    }
+    if ek.name.algorithm() != HashAlgorithm::Sha256 {
+        return Err(CredentialError::Key("SHA-256 named"));
     }
     if secret.len() > 32 {
         return Err(CredentialError::TooLong(secret.len()));
     }
-    let (seed, encrypted_secret) = match &ek.parameters {
-        Parameters::P256 { x, y, .. } => share_seed_ecc(x, y)?,
-        Parameters::Rsa { bits: 2048, exponent, modulus, .. } => share_seed_rsa(modulus, *exponent)?,
-        Parameters::Rsa { .. } => return Err(CredentialError::Key("RSA-2048")),
+    let (seed, encrypted_secret) = match &ek.key {
+        PublicKey::P256 { x, y } => share_seed_ecc(x, y)?,
+        PublicKey::Rsa { bits: 2048, exponent, modulus } => share_seed_rsa(modulus, *exponent)?,
+        PublicKey::P384 { .. } | PublicKey::Rsa { .. } => return Err(CredentialError::Key("P-256 or RSA-2048")),
     };
 
     let mut encrypted = Vec::with_capacity(34);

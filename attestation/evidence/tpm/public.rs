@@ -2,7 +2,10 @@
 
 use crate::bytes::{Malformed, Problem, Reader};
 use crate::digest::{BadHex, Sha256Digest, hex_array, to_hex};
-use crate::tpm::{CURVE_P256, algorithm};
+use crate::hash::{Digest, HashAlgorithm};
+use crate::tpm::scheme::{SigningAlgorithm, SigningScheme};
+use crate::tpm::signature::fixed;
+use crate::tpm::{CURVE_P256, CURVE_P384, algorithm};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -111,6 +114,12 @@ impl TpmName {
         bytes.try_into().ok().filter(|name: &[u8; 34]| name.starts_with(&algorithm::SHA256.to_be_bytes())).map(Self)
     }
 
+    /// The Name of the object whose public area has this digest, if that is one of SHA-256.
+    pub fn from_digest(digest: &Digest) -> Option<Self> {
+        let algorithm = digest.algorithm().id().to_be_bytes();
+        Self::from_bytes(&[&algorithm, digest.as_bytes()].concat())
+    }
+
     /// The 34 bytes.
     pub const fn as_bytes(&self) -> &[u8; 34] {
         &self.0
@@ -151,37 +160,53 @@ impl From<TpmName> for String {
     }
 }
 
-/// A public area with its Name. Only keys: P-256 and RSA.
+/// A public area. Only keys: P-256, P-384 and RSA.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Public {
-    /// The Name that follows from the bytes.
-    pub name: TpmName,
+    /// Digest of the bytes, by the area's own hash: the Name without its algorithm (Part 1 §16.3).
+    pub name: Digest,
     /// What the TPM lets the key do.
     pub attributes: Attributes,
     /// Digest of the policy that opens it; empty for none.
     pub policy: Vec<u8>,
-    /// Whether it is a storage or endorsement key, with AES-128-CFB to protect what is under it.
-    pub protects: bool,
-    /// Curve or modulus, and scheme.
-    pub parameters: Parameters,
+    /// Whether it is a storage or endorsement key, and what protects the keys under it.
+    pub protection: Protection,
+    /// The scheme it is bound to, if any.
+    pub scheme: Option<SigningScheme>,
+    /// Curve point or modulus.
+    pub key: PublicKey,
 }
 
-/// The parameters and the public point or modulus of a key.
+/// How a parent key protects its children: AES in CFB mode, or not at all (`TPMT_SYM_DEF_OBJECT+`, Part 2 §11.1.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// It has none.
+    None,
+    /// AES-128-CFB.
+    Aes128,
+    /// AES-256-CFB.
+    Aes256,
+}
+
+/// A public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Parameters {
-    /// A key over NIST P-256.
+pub enum PublicKey {
+    /// A point of NIST P-256. Whether it lies on the curve is checked where it is used.
     P256 {
-        /// Whether it signs by ECDSA with SHA-256 only; otherwise it has no scheme of its own.
-        ecdsa: bool,
         /// Affine x, 32 bytes, big-endian.
         x: [u8; 32],
         /// Affine y.
         y: [u8; 32],
     },
+    /// A point of NIST P-384.
+    P384 {
+        /// Affine x, 48 bytes, big-endian.
+        x: [u8; 48],
+        /// Affine y.
+        y: [u8; 48],
+    },
     /// An RSA key.
     Rsa {
-        /// The scheme it is bound to, if any: [`algorithm::RSASSA`] or [`algorithm::RSAPSS`], with SHA-256.
-        scheme: Option<u16>,
         /// Bits of the modulus.
         bits: u16,
         /// Public exponent.
@@ -191,33 +216,60 @@ pub enum Parameters {
     },
 }
 
+impl PublicKey {
+    /// What kind of key, for people.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::P256 { .. } => "P-256".to_owned(),
+            Self::P384 { .. } => "P-384".to_owned(),
+            Self::Rsa { bits, .. } => format!("RSA-{bits}"),
+        }
+    }
+}
+
 impl Public {
-    /// Reads one whole `TPMT_PUBLIC` of a P-256 or RSA key with a SHA-256 Name.
+    /// Reads one whole `TPMT_PUBLIC` of a P-256, P-384 or RSA key.
     ///
     /// # Errors
-    /// Refuses other types, curves, Name algorithms, symmetric algorithms and schemes, and bytes missing or
-    /// left over. Whether the point lies on the curve is checked where the key is used.
+    /// Refuses other types, curves, hashes, symmetric algorithms and schemes, and bytes missing or left over. Whether
+    /// the point lies on the curve is checked where the key is used.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new("TPMT_PUBLIC", bytes);
         let at_type = reader.clone();
         let kind = reader.u16()?;
-        reader.expect_u16("nameAlg", algorithm::SHA256, "TPM_ALG_SHA256 (0xb) is wanted")?;
+        let at_hash = reader.clone();
+        let hash = reader.u16()?;
+        let Some(hash) = HashAlgorithm::from_id(hash) else {
+            let wanted = "SHA-1 (4), SHA-256 (0xb), SHA-384 (0xc) or SHA-512 (0xd) is wanted";
+            return Err(at_hash.malformed(Problem::Value { field: "nameAlg", value: hash.into(), wanted }));
+        };
         let attributes = Attributes(reader.u32()?);
         let policy = reader.sized_u16("authPolicy", 64)?.to_vec();
-        let (protects, parameters) = match kind {
+        let (protection, scheme, key) = match kind {
             algorithm::ECC => {
-                let protects = symmetric(&mut reader)?;
-                let ecdsa = scheme(&mut reader, &[algorithm::ECDSA])?.is_some();
-                reader.expect_u16("curveID", CURVE_P256, "TPM_ECC_NIST_P256 (3) is wanted")?;
+                let protection = Protection::read(&mut reader)?;
+                let scheme = scheme(&mut reader, &[SigningAlgorithm::Ecdsa])?;
+                let at_curve = reader.clone();
+                let curve = reader.u16()?;
                 reader.expect_u16("kdf", algorithm::NULL, "TPM_ALG_NULL (0x10) is wanted")?;
-                (
-                    protects,
-                    Parameters::P256 { ecdsa, x: coordinate(&mut reader, "x")?, y: coordinate(&mut reader, "y")? },
-                )
+                let key = match curve {
+                    CURVE_P256 => {
+                        PublicKey::P256 { x: coordinate(&mut reader, "x")?, y: coordinate(&mut reader, "y")? }
+                    }
+                    CURVE_P384 => {
+                        PublicKey::P384 { x: coordinate(&mut reader, "x")?, y: coordinate(&mut reader, "y")? }
+                    }
+                    other => {
+                        let wanted = "TPM_ECC_NIST_P256 (3) or TPM_ECC_NIST_P384 (4) is wanted";
+                        let problem = Problem::Value { field: "curveID", value: other.into(), wanted };
+                        return Err(at_curve.malformed(problem));
+                    }
+                };
+                (protection, scheme, key)
             }
             algorithm::RSA => {
-                let protects = symmetric(&mut reader)?;
-                let scheme = scheme(&mut reader, &[algorithm::RSASSA, algorithm::RSAPSS])?;
+                let protection = Protection::read(&mut reader)?;
+                let scheme = scheme(&mut reader, &[SigningAlgorithm::RsaSsa, SigningAlgorithm::RsaPss])?;
                 let bits = reader.u16()?;
                 let exponent = match reader.u32()? {
                     0 => 65537, // the default exponent (Part 2 §12.2.3.5)
@@ -226,14 +278,11 @@ impl Public {
                 let at_modulus = reader.clone();
                 let modulus = reader.sized_u16("unique.rsa", 512)?.to_vec();
                 if modulus.len() * 8 != usize::from(bits) {
-                    let problem = Problem::Value {
-                        field: "keyBits",
-                        value: bits.into(),
-                        wanted: "must be the length of the modulus",
-                    };
+                    let wanted = "must be the length of the modulus";
+                    let problem = Problem::Value { field: "keyBits", value: bits.into(), wanted };
                     return Err(at_modulus.malformed(problem));
                 }
-                (protects, Parameters::Rsa { scheme, bits, exponent, modulus })
+                (protection, scheme, PublicKey::Rsa { bits, exponent, modulus })
             }
             other => {
                 let wanted = "TPM_ALG_ECC (0x23) or TPM_ALG_RSA (1) is wanted";
@@ -241,48 +290,56 @@ impl Public {
             }
         };
         reader.end()?;
-        Ok(Self { name: TpmName::of(bytes), attributes, policy, protects, parameters })
+        Ok(Self { name: hash.hash(bytes), attributes, policy, protection, scheme, key })
+    }
+
+    /// Its Name, where that is one of SHA-256.
+    pub fn tpm_name(&self) -> Option<TpmName> {
+        TpmName::from_digest(&self.name)
     }
 }
 
-/// `TPMT_SYM_DEF_OBJECT+`: none, or AES-128 in CFB mode (Part 2 §11.1.7).
-fn symmetric(reader: &mut Reader<'_>) -> Result<bool, Malformed> {
+impl Protection {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let at = reader.clone();
+        match reader.u16()? {
+            algorithm::NULL => Ok(Self::None),
+            algorithm::AES => {
+                let at = reader.clone();
+                let bits = reader.u16()?;
+                reader.expect_u16("symmetric.mode", algorithm::CFB, "TPM_ALG_CFB (0x43) is wanted")?;
+                match bits {
+                    128 => Ok(Self::Aes128),
+                    256 => Ok(Self::Aes256),
+                    other => {
+                        let wanted = "128 or 256 is wanted";
+                        Err(at.malformed(Problem::Value { field: "symmetric.keyBits", value: other.into(), wanted }))
+                    }
+                }
+            }
+            other => {
+                let wanted = "TPM_ALG_NULL (0x10) or TPM_ALG_AES (6) is wanted";
+                Err(at.malformed(Problem::Value { field: "symmetric", value: other.into(), wanted }))
+            }
+        }
+    }
+}
+
+/// `TPMT_ECC_SCHEME` or `TPMT_RSA_SCHEME`: none, or one of `known`.
+fn scheme(reader: &mut Reader<'_>, known: &[SigningAlgorithm]) -> Result<Option<SigningScheme>, Malformed> {
     let at = reader.clone();
-    match reader.u16()? {
-        algorithm::NULL => Ok(false),
-        algorithm::AES => {
-            reader.expect_u16("symmetric.keyBits", 128, "128 is wanted")?;
-            reader.expect_u16("symmetric.mode", algorithm::CFB, "TPM_ALG_CFB (0x43) is wanted")?;
-            Ok(true)
+    let scheme = SigningScheme::read(reader)?;
+    match scheme {
+        Some(scheme) if !known.contains(&scheme.algorithm) => {
+            let wanted = "a scheme of the key's own kind is wanted";
+            Err(at.malformed(Problem::Value { field: "scheme", value: scheme.algorithm.id().into(), wanted }))
         }
-        other => {
-            let wanted = "TPM_ALG_NULL (0x10) or TPM_ALG_AES (6) is wanted";
-            Err(at.malformed(Problem::Value { field: "symmetric", value: other.into(), wanted }))
-        }
+        _ => Ok(scheme),
     }
 }
 
-/// `TPMT_ECC_SCHEME` or `TPMT_RSA_SCHEME`: none, or one of `known` with SHA-256.
-fn scheme(reader: &mut Reader<'_>, known: &[u16]) -> Result<Option<u16>, Malformed> {
-    let at = reader.clone();
-    match reader.u16()? {
-        algorithm::NULL => Ok(None),
-        scheme if known.contains(&scheme) => {
-            reader.expect_u16("scheme.hash", algorithm::SHA256, "TPM_ALG_SHA256 (0xb) is wanted")?;
-            Ok(Some(scheme))
-        }
-        other => {
-            let wanted = "ECDSA, RSASSA or RSAPSS with SHA-256, or none, is wanted";
-            Err(at.malformed(Problem::Value { field: "scheme", value: other.into(), wanted }))
-        }
-    }
-}
-
-fn coordinate(reader: &mut Reader<'_>, field: &'static str) -> Result<[u8; 32], Malformed> {
-    let bytes = reader.sized_u16(field, 32)?;
-    let mut out = [0; 32];
-    if let Some(place) = out.get_mut(32 - bytes.len()..) {
-        place.copy_from_slice(bytes);
-    }
-    Ok(out)
+fn coordinate<const N: usize>(reader: &mut Reader<'_>, field: &'static str) -> Result<[u8; N], Malformed> {
+    let most = u16::try_from(N).unwrap_or(u16::MAX);
+    let bytes = reader.sized_u16(field, most)?;
+    fixed(bytes).ok_or_else(|| reader.malformed(Problem::Text("a coordinate that does not fit its curve")))
 }

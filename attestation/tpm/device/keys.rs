@@ -3,7 +3,7 @@
 use super::Device;
 use crate::error::TpmError;
 use attest_evidence::digest::base64;
-use attest_evidence::tpm::{Parameters, Public as ParsedPublic, TpmName};
+use attest_evidence::tpm::{Public as ParsedPublic, PublicKey, SigningScheme, TpmName};
 use attest_evidence::{SecretBytes, Sha256Digest};
 use serde::{Deserialize, Serialize};
 use tss_esapi::attributes::{ObjectAttributes, ObjectAttributesBuilder};
@@ -58,8 +58,9 @@ impl SigningKey {
 
     /// Affine x and y of its public point, 32 bytes each; `None` if the file holds another key.
     pub fn point(&self) -> Option<([u8; 32], [u8; 32])> {
-        match ParsedPublic::parse(&self.0.public).ok()?.parameters {
-            Parameters::P256 { ecdsa: true, x, y } => Some((x, y)),
+        let public = ParsedPublic::parse(&self.0.public).ok()?;
+        match public.key {
+            PublicKey::P256 { x, y } if public.scheme == Some(SigningScheme::ECDSA_SHA256) => Some((x, y)),
             _ => None,
         }
     }
