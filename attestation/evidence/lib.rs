@@ -10,6 +10,7 @@
 //!   [`exchange::Request`] that the quote covers, and the raw evidence.
 //! * [`tpm`]: what a TPM says: `TPMS_ATTEST`, `TPMT_SIGNATURE`, `TPMT_PUBLIC`, PCR selections.
 //! * [`eventlog`]: what firmware says it measured at boot.
+//! * [`uefi`]: what firmware measures into the event log: variables, signature databases, partitions, images.
 //! * [`name`], [`digest`], [`hash`], [`time`], [`secret`]: the words all crates share.
 //! * [`report`]: how an error reaches a person: a code, what happened, the facts, what to do.
 #![warn(clippy::indexing_slicing)]
@@ -24,6 +25,7 @@ pub mod report;
 pub mod secret;
 pub mod time;
 pub mod tpm;
+pub mod uefi;
 
 pub use bytes::{Malformed, Problem};
 pub use digest::Sha256Digest;
