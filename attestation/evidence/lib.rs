@@ -11,6 +11,7 @@
 //! * [`tpm`]: what a TPM says: `TPMS_ATTEST`, `TPMT_SIGNATURE`, `TPMT_PUBLIC`, PCR selections.
 //! * [`eventlog`]: what firmware says it measured at boot.
 //! * [`uefi`]: what firmware measures into the event log: variables, signature databases, partitions, images.
+//! * [`ima`]: the kernel's list of what it measured, and its replay up to a quoted PCR value.
 //! * [`name`], [`digest`], [`hash`], [`time`], [`secret`]: the words all crates share.
 //! * [`report`]: how an error reaches a person: a code, what happened, the facts, what to do.
 #![warn(clippy::indexing_slicing)]
@@ -20,6 +21,7 @@ pub mod digest;
 pub mod eventlog;
 pub mod exchange;
 pub mod hash;
+pub mod ima;
 pub mod name;
 pub mod report;
 pub mod secret;
