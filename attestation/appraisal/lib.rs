@@ -6,11 +6,13 @@
 //! * [`VerifiedEndorsement`]: a certificate that leads to a root, and the [`TpmClass`] that root stands for;
 //! * [`VerifiedQuote`]: a quote by that key, for this request, over exactly these PCRs;
 //! * [`ci::VerifiedToken`]: what a CI system has said of a job;
-//! * [`AppraisedHost`]: the machine behind it. The broker grants nothing without one.
+//! * [`AppraisedHost`]: the machine behind it. The broker grants nothing without one;
+//! * [`ear::VerifiedEar`]: what a verifier, ours or another, has concluded and signed.
 #![warn(clippy::indexing_slicing)]
 
 mod certificate;
 pub mod ci;
+pub mod ear;
 mod endorsement;
 mod host;
 mod key;
