@@ -90,6 +90,12 @@ fn nobody_makes_a_grant_out_of_nothing() {
             "pub fn forge(body: attest_evidence::exchange::GrantBody, lease: attest_broker::store::LeaseRow)
              -> attest_broker::exchange::Grant { attest_broker::exchange::Grant { body, lease } }",
         ),
+        // So is the one of a tuple: E0423.
+        (
+            "E0423",
+            "pub fn forge(ear: attest_appraisal::ear::Ear) -> attest_appraisal::ear::VerifiedEar {
+             attest_appraisal::ear::VerifiedEar(ear) }",
+        ),
         // The signature is the grant's own to make: E0624.
         (
             "E0624",
