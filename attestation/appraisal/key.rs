@@ -28,6 +28,9 @@ pub enum KeyRefused {
         /// What it lacks.
         missing: Attributes,
     },
+    /// A file that holds no key.
+    #[error("neither a public key, nor a certificate, nor a TPM's public area")]
+    File,
     /// A key that also decrypts.
     #[error("an attestation key must not decrypt")]
     Decrypts,

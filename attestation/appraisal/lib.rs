@@ -25,4 +25,6 @@ pub use endorsement::{EndorsementRefused, ProvenEndorsement};
 pub use host::{AppraisedHost, EnrolledRunner, HostRefused, Purpose};
 pub use key::{AttestationKey, HashPolicy, KeyRefused};
 pub use log::LogRefused;
-pub use quote::{LoneQuote, ParsedQuote, QuoteRefused, QuotingKey, RawQuote, VerifiedLoneQuote, VerifiedQuote};
+pub use quote::{
+    LoneQuote, MeasuredList, ParsedQuote, QuoteRefused, QuotingKey, RawQuote, VerifiedLoneQuote, VerifiedQuote,
+};

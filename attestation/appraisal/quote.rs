@@ -1,12 +1,14 @@
 //! Quotes, from bytes to belief.
 
+mod key_file;
 mod lone;
 
-pub use lone::{LoneQuote, QuotingKey, VerifiedLoneQuote};
+pub use lone::{LoneQuote, MeasuredList, QuotingKey, VerifiedLoneQuote};
 
 use crate::key::AttestationKey;
 use crate::log::LogRefused;
 use crate::signature::{SignatureRefused, verify};
+use attest_evidence::ima::ImaRefused;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{
     Attest, Attested, ClockInfo, PcrIndex, PcrSelection, PcrValues, QuoteInfo, Signature, SigningScheme,
@@ -125,6 +127,9 @@ pub enum QuoteRefused {
     /// The event log is not what was booted.
     #[error(transparent)]
     Log(#[from] LogRefused),
+    /// The measurement list is not what the kernel measured.
+    #[error(transparent)]
+    Measurements(#[from] ImaRefused),
     /// The values beside the quote are not those that it covers.
     #[error("the PCR values are not those that the quote covers")]
     Values {
@@ -238,6 +243,7 @@ impl Explain for QuoteRefused {
             Self::Nothing => report("AR-E207"),
             Self::NoValue { bank, .. } | Self::ExtraValue { bank, .. } => report("AR-E207").fact("bank", bank),
             Self::Log(refused) => refused.report(),
+            Self::Measurements(refused) => refused.report(),
             Self::Values { quoted, computed } => report("AR-E208").fact("quoted", quoted).fact("sent", computed),
         }
     }

@@ -5,13 +5,19 @@
 //! digests and PCR indexes are what was measured. Event types and event data are covered by no digest: data counts only
 //! where [`Event::is_measured`] says that it hashes to what was extended.
 
+mod difference;
 mod event_type;
 mod header;
+mod meaning;
 mod replay;
+mod words;
 
+pub use difference::{Change, PcrDifference, database_difference, difference};
 pub use event_type::EventType;
 pub use header::{Format, LogAlgorithm};
+pub use meaning::{Meaning, Measured};
 pub use replay::Replay;
+pub use words::signature_words;
 
 use crate::bytes::{Malformed, Problem, Reader};
 use crate::hash::{Digest, HashAlgorithm};

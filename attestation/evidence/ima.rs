@@ -34,7 +34,7 @@ pub use replay::{Covered, Extension, Replay};
 use crate::bytes::Malformed;
 use crate::digest::to_hex;
 use crate::hash::{Digest, HashAlgorithm};
-use crate::report::Escaped;
+use crate::report::{Escaped, Explain, Fault, Report};
 
 /// Most bytes of a list: 500,000 entries of 130 bytes, years of a busy server; the kernel holds it all in its memory.
 pub const LONGEST_LIST: usize = 64 * 1024 * 1024;
@@ -111,4 +111,27 @@ pub enum ImaRefused {
         /// The value after all of them.
         value: Digest,
     },
+}
+
+impl Explain for ImaRefused {
+    fn report(&self) -> Report {
+        let report = |code| Report::new(code, Fault::Identity, self.to_string());
+        match self {
+            Self::Malformed { entry, malformed } => report("AR-E601")
+                .fact("entry", entry)
+                .fact("structure", malformed.structure)
+                .fact("byte", malformed.offset),
+            Self::TooLong { .. } | Self::TooManyEntries => report("AR-E602"),
+            Self::WrongTemplateDigest { entry, offset, .. } => {
+                report("AR-E603").fact("entry", entry).fact("byte", offset)
+            }
+            Self::UnknownTemplate { entry, .. } => report("AR-E604").fact("entry", entry),
+            Self::OtherBank { replayed, quoted } => report("AR-E605").fact("wanted", replayed).fact("got", quoted),
+            Self::NotQuoted { quoted, entries, value } => report("AR-E606")
+                .fact("quoted", quoted)
+                .fact("replayed", value)
+                .fact("entries", entries)
+                .hint("the list is of another boot, or an entry was changed, left out or moved"),
+        }
+    }
 }

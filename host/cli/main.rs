@@ -7,6 +7,8 @@ mod client;
 mod config;
 mod doctor;
 mod enroll;
+mod eventlog;
+mod ima;
 mod job;
 mod keys;
 mod measure;
@@ -15,6 +17,7 @@ mod pack;
 mod quote;
 mod run;
 mod sign;
+mod verify;
 
 use attest_evidence::report::Report;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -76,6 +79,15 @@ enum Action {
     Keys(keys::Keys),
     /// Sign a file by hand
     Sign(sign::Sign),
+    /// Read event logs: what a machine booted
+    #[command(subcommand, name = "eventlog")]
+    EventLog(eventlog::EventLogCommand),
+    /// Read the kernel's measurement lists
+    #[command(subcommand)]
+    Ima(ima::Ima),
+    /// Check evidence in files. Needs no TPM and no network
+    #[command(subcommand)]
+    Verify(verify::Verify),
     /// Begin and end a CI job: what the runner's hooks call
     #[command(subcommand)]
     Job(job::Job),
@@ -107,6 +119,12 @@ fn main() -> ExitCode {
         Action::Quote(quote) => end(quote.execute(&global)),
         Action::Keys(keys) => end(keys.execute(&global)),
         Action::Sign(sign) => end(sign.execute(&global)),
+        Action::EventLog(command) => match command.execute(&global) {
+            Ok(code) => code,
+            Err(report) => end(Err(report)),
+        },
+        Action::Ima(ima) => end(ima.execute(&global)),
+        Action::Verify(verify) => end(verify.execute(&global)),
         Action::Job(job) => end(job.execute(&global)),
         Action::Agent(agent) => end(agent.execute()),
         Action::Doctor(doctor) => doctor.execute(&global),

@@ -1,10 +1,11 @@
 //! What is printed: data on standard output, narration on standard error.
 
 use crate::Global;
-use attest_evidence::report::{Document, Report};
+use attest_evidence::report::{Document, Fault, Report};
 use clap::Args;
 use serde::Serialize;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
 
 /// Writes a line for people to standard error. When nobody reads it any more, the work goes on.
 macro_rules! narrate {
@@ -23,6 +24,21 @@ pub(crate) fn print(global: &Global, schema: &'static str, data: &impl Serialize
 pub(crate) fn print_text(text: &str) {
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let _ = write!(std::io::stdout().lock(), "{text}{end}");
+}
+
+/// The report of a command whose answer is no: it ends with status 1, whatever the reason.
+pub(crate) fn answer_is_no(report: Report) -> Report {
+    Report { fault: Fault::Refused, ..report }
+}
+
+/// Reads a file of at most `largest` bytes, or one byte more, so that what is too large is seen to be.
+pub(crate) fn read_file(path: &Path, largest: usize) -> Result<Vec<u8>, Report> {
+    let limit = u64::try_from(largest).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(|error| {
+        Report::new("AR-C703", Fault::Environment, format!("can't read {}: {error}", path.display()))
+    })?;
+    Ok(bytes)
 }
 
 /// Says what went wrong: to people, and with `--json` to programs.

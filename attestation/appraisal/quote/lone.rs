@@ -4,12 +4,16 @@ use super::{QuoteRefused, SignatureRefused};
 use crate::key::{AttestationKey, HashPolicy};
 use crate::signature::verify;
 use attest_evidence::eventlog::EventLog;
+use attest_evidence::ima::{Entries, Entry, Extension, ImaRefused, Replay};
 use attest_evidence::tpm::{
     Attest, Attested, BankSelection, ClockInfo, PcrBanks, PcrIndex, PublicKey, Signature, SigningAlgorithm,
     SigningScheme,
 };
 use attest_evidence::{Digest, HashAlgorithm};
 use std::collections::BTreeMap;
+
+/// The PCR of the kernel's measurements (Linux, `CONFIG_IMA_MEASURE_PCR_IDX`).
+const MEASUREMENTS: Option<PcrIndex> = PcrIndex::new(10);
 
 /// A key that is said to have made a quote.
 #[derive(Debug, Clone)]
@@ -34,6 +38,9 @@ pub struct LoneQuote<'a> {
     pub pcrs: Option<&'a PcrBanks>,
     /// The event log that must lead to these values. Only together with `pcrs`.
     pub log: Option<&'a EventLog<'a>>,
+    /// The measurement list of the kernel, a beginning of which must lead to the quoted PCR 10. Only together with
+    /// `pcrs`.
+    pub measurements: Option<&'a [u8]>,
     /// Whether SHA-1 may be rested on.
     pub policy: HashPolicy,
 }
@@ -55,6 +62,21 @@ pub struct VerifiedLoneQuote {
     pub pcr_digest: Vec<u8>,
     /// Quoted PCRs that the event log leads to, by bank. Empty without a log.
     pub replayed: BTreeMap<HashAlgorithm, Vec<PcrIndex>>,
+    /// How far the measurement list is covered, by bank. Empty without a list.
+    pub measured: BTreeMap<HashAlgorithm, MeasuredList>,
+}
+
+/// A measurement list, as far as a quote covers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeasuredList {
+    /// The entries that the quote covers.
+    pub covered: u64,
+    /// Entries behind them, which came after the quote.
+    pub behind: u64,
+    /// Violations among the covered ones: files that changed while they were measured.
+    pub violations: u64,
+    /// How the kernel extended this bank.
+    pub extension: Extension,
 }
 
 impl QuotingKey {
@@ -83,7 +105,8 @@ impl QuotingKey {
 }
 
 impl LoneQuote<'_> {
-    /// Checks the quote, in this order: form, scheme, hash, signature, qualifying data, selection, values, log.
+    /// Checks the quote, in this order: form, scheme, hash, signature, qualifying data, selection, values, log,
+    /// measurement list.
     ///
     /// # Errors
     /// See [`QuoteRefused`]: the first thing wrong.
@@ -114,13 +137,18 @@ impl LoneQuote<'_> {
         if let Some((bank, _)) = selection.iter().find(|(bank, _)| !self.policy.takes(*bank)) {
             return Err(QuoteRefused::WeakHash { what: "PCR bank", hash: *bank });
         }
-        let mut replayed = BTreeMap::new();
+        let (mut replayed, mut measured) = (BTreeMap::new(), BTreeMap::new());
         if let Some(pcrs) = self.pcrs {
             check_values(&selection, pcrs, scheme.hash, quote.pcr_digest)?;
-            if let Some(log) = self.log {
-                for (bank, _) in &selection {
-                    let values = pcrs.bank(*bank).ok_or(QuoteRefused::NoValue { bank: *bank, pcr: None })?;
+            for (bank, _) in &selection {
+                let values = pcrs.bank(*bank).ok_or(QuoteRefused::NoValue { bank: *bank, pcr: None })?;
+                if let Some(log) = self.log {
                     replayed.insert(*bank, crate::log::leads_to(log, *bank, values)?);
+                }
+                if let Some(list) = self.measurements {
+                    let quoted = MEASUREMENTS.and_then(|pcr| values.get(&pcr));
+                    let quoted = quoted.ok_or(QuoteRefused::NoValue { bank: *bank, pcr: MEASUREMENTS })?;
+                    measured.insert(*bank, self.cover(list, quoted)?);
                 }
             }
         }
@@ -132,7 +160,35 @@ impl LoneQuote<'_> {
             selection,
             pcr_digest: quote.pcr_digest.to_vec(),
             replayed,
+            measured,
         })
+    }
+
+    /// The beginning of `list` that the quoted value of PCR 10 covers. A kernel extends a bank with digests of the bank's
+    /// own, or, where it doesn't know how, with the SHA-1 digest and zeros: that is worth what SHA-1 is.
+    fn cover(&self, list: &[u8], quoted: &Digest) -> Result<MeasuredList, QuoteRefused> {
+        let Some(pcr) = MEASUREMENTS else { return Err(QuoteRefused::Nothing) };
+        let replay = |extension| Replay::from_boot(pcr, quoted.algorithm(), extension);
+        let covered = match replay(Extension::Hashed).cover(list, quoted) {
+            Err(refused @ ImaRefused::NotQuoted { .. }) => {
+                let padded = replay(Extension::Padded).cover(list, quoted).map_err(|_| refused)?;
+                if padded.state().is_weak() && !self.policy.takes(HashAlgorithm::Sha1) {
+                    return Err(QuoteRefused::WeakHash { what: "measurement list", hash: HashAlgorithm::Sha1 });
+                }
+                padded
+            }
+            other => other?,
+        };
+        let violations = covered.entries().filter(Entry::is_violation).count();
+        let behind = Entries::of(covered.rest())?.try_fold(0, |count, entry| entry.map(|_| count + 1))?;
+        let extension = covered.state().extension();
+        if covered.state().count() == 0 && behind > 0 {
+            // A PCR of zeros is that of a kernel that measured nothing, and every kernel that keeps a list measures its boot.
+            let (quoted, value) = (*quoted, *quoted);
+            return Err(ImaRefused::NotQuoted { quoted, entries: behind, value }.into());
+        }
+        let violations = u64::try_from(violations).unwrap_or(u64::MAX);
+        Ok(MeasuredList { covered: covered.state().count(), behind, violations, extension })
     }
 
     /// The selection by banks. One that selects nothing attests nothing: a TPM quotes that, too, when it is asked for a

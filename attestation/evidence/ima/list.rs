@@ -2,7 +2,9 @@
 
 use super::{ImaRefused, LONGEST_DATA, LONGEST_LIST, LONGEST_TEMPLATE_NAME, MOST_ENTRIES};
 use crate::bytes::{Malformed, Problem, Reader};
+use crate::report::Escaped;
 use crate::tpm::PcrIndex;
+use std::fmt;
 
 /// `IMA_DIGEST_SIZE`: the file digest of an `ima` entry.
 pub(super) const IMA_DIGEST: usize = 20;
@@ -179,6 +181,22 @@ pub enum Template<'a> {
     EvmSig,
     /// Any other name, of any bytes. Its data can be replayed, not read.
     Other(&'a [u8]),
+}
+
+impl fmt::Display for Template<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Ima => "ima",
+            Self::ImaNg => "ima-ng",
+            Self::ImaSig => "ima-sig",
+            Self::ImaNgV2 => "ima-ngv2",
+            Self::ImaSigV2 => "ima-sigv2",
+            Self::ImaBuf => "ima-buf",
+            Self::ImaModsig => "ima-modsig",
+            Self::EvmSig => "evm-sig",
+            Self::Other(name) => return write!(out, "{}", Escaped(&String::from_utf8_lossy(name))),
+        })
+    }
 }
 
 impl<'a> Template<'a> {

@@ -1,5 +1,7 @@
 //! Values of PCRs of several banks, as people and programs hand them around.
 
+mod tpm2_tools;
+
 use super::PcrIndex;
 use crate::hash::{Digest, HashAlgorithm};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};

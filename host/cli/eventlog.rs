@@ -1,0 +1,297 @@
+//! `eventlog`: what a machine booted, by its firmware's log.
+
+use crate::Global;
+use crate::output::{self, answer_is_no, read_file};
+use attest_evidence::HashAlgorithm;
+use attest_evidence::eventlog::{
+    Change, Event, EventLog, Format, LARGEST_LOG, Measured, database_difference, difference, signature_words,
+};
+use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::tpm::PcrBanks;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Read event logs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventLogCommand {
+    /// Compute the PCR values that a log leads to
+    Replay(Replay),
+    /// Say in words what happened at boot, and which of it was measured
+    Show(Show),
+    /// Say what changed between two boots. Ends with 1 when something did
+    Diff(Diff),
+}
+
+/// `eventlog replay`.
+#[derive(Debug, Args)]
+pub(crate) struct Replay {
+    /// The log: a copy of /sys/kernel/security/tpm0/binary_bios_measurements
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// One bank only: sha1, sha256, sha384 or sha512
+    #[arg(long, value_name = "BANK")]
+    bank: Option<HashAlgorithm>,
+}
+
+/// `eventlog show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The log
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The bank whose digests are looked at. Default: the strongest that the log has
+    #[arg(long, value_name = "BANK")]
+    bank: Option<HashAlgorithm>,
+}
+
+/// `eventlog diff`.
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The log of the one boot
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// The log of the other
+    #[arg(value_name = "NEW")]
+    new: PathBuf,
+    /// The bank to compare in. Default: the strongest that both have
+    #[arg(long, value_name = "BANK")]
+    bank: Option<HashAlgorithm>,
+}
+
+#[derive(Serialize)]
+struct Replayed {
+    format: &'static str,
+    events: usize,
+    startup_locality: u8,
+    banks: PcrBanks,
+}
+
+#[derive(Serialize)]
+struct Row {
+    event: usize,
+    byte: usize,
+    pcr: u32,
+    #[serde(rename = "type")]
+    kind: String,
+    measured: &'static str,
+    says: String,
+    digests: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    bank: &'static str,
+    events: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Differing {
+    bank: &'static str,
+    pcrs: Vec<DifferingPcr>,
+}
+
+#[derive(Serialize)]
+struct DifferingPcr {
+    pcr: u8,
+    before: Option<String>,
+    after: Option<String>,
+    changes: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    change: &'static str,
+    says: String,
+}
+
+impl EventLogCommand {
+    pub(crate) fn execute(self, global: &Global) -> Result<ExitCode, Report> {
+        match self {
+            Self::Replay(replay) => replay.execute(global).map(|()| ExitCode::SUCCESS),
+            Self::Show(show) => show.execute(global).map(|()| ExitCode::SUCCESS),
+            Self::Diff(diff) => diff.execute(global),
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<EventLog<'_>, Report> {
+    EventLog::parse(bytes).map_err(|refused| answer_is_no(refused.report()))
+}
+
+/// The bank that was asked for, or the strongest.
+fn bank_of(logs: &[&EventLog<'_>], asked: Option<HashAlgorithm>) -> Result<HashAlgorithm, Report> {
+    let has = |bank: HashAlgorithm| logs.iter().all(|log| log.banks().any(|other| other == bank));
+    let found = match asked {
+        Some(bank) => Some(bank).filter(|bank| has(*bank)),
+        None => HashAlgorithm::ALL.into_iter().rev().find(|bank| has(*bank)),
+    };
+    found.ok_or_else(|| {
+        let banks = logs.iter().flat_map(|log| log.banks()).map(HashAlgorithm::as_str).collect::<Vec<_>>().join(", ");
+        Report::new("AR-C701", Fault::Usage, "the log has no digests of that bank").fact("banks", banks)
+    })
+}
+
+impl Replay {
+    fn execute(self, global: &Global) -> Result<(), Report> {
+        let bytes = read_file(&self.file, LARGEST_LOG)?;
+        let log = parse(&bytes)?;
+        let asked = self.bank.map(|bank| bank_of(&[&log], Some(bank))).transpose()?;
+        let mut banks = PcrBanks::default();
+        let mut uncovered = Vec::new();
+        for bank in log.banks().filter(|bank| asked.is_none_or(|asked| asked == *bank)) {
+            let replay = log.replay(bank);
+            if let Some(event) = replay.without_digest() {
+                uncovered.push(format!(
+                    "note: from event {event} on, events have no {bank} digest: {bank} does not cover them"
+                ));
+            }
+            banks.insert(bank, replay.values().clone());
+        }
+        let replayed = Replayed {
+            format: match log.format() {
+                Format::Sha1 => "sha1",
+                Format::CryptoAgile => "crypto-agile",
+            },
+            events: log.events().len(),
+            startup_locality: log.startup_locality(),
+            banks,
+        };
+        for note in uncovered {
+            output::narrate!("{note}");
+        }
+        output::print(global, "attest-run/eventlog/v1", &replayed, || {
+            let mut text = format!(
+                "format    {}\nevents    {}\nlocality  {}\n",
+                replayed.format, replayed.events, replayed.startup_locality
+            );
+            for (bank, values) in replayed.banks.iter() {
+                text += &format!("{bank}\n");
+                for (pcr, value) in values {
+                    text += &format!("  {:>2}  {value}\n", pcr.get());
+                }
+            }
+            text
+        });
+        Ok(())
+    }
+}
+
+fn measured(event: &Event<'_>, bank: HashAlgorithm) -> &'static str {
+    if event.extends().is_none() {
+        return "not extended";
+    }
+    match event.measured(bank) {
+        Measured::Whole => "measured",
+        Measured::Value => "value measured",
+        Measured::No => "claimed",
+    }
+}
+
+impl Show {
+    fn execute(self, global: &Global) -> Result<(), Report> {
+        let bytes = read_file(&self.file, LARGEST_LOG)?;
+        let log = parse(&bytes)?;
+        let bank = bank_of(&[&log], self.bank)?;
+        let row = |event: &Event<'_>| Row {
+            event: event.number,
+            byte: event.offset,
+            pcr: event.pcr(),
+            kind: event.kind.to_string(),
+            measured: measured(event, bank),
+            says: event.meaning().to_string(),
+            digests: event.digests().map(|digest| (digest.algorithm().as_str(), digest.to_string())).collect(),
+        };
+        let shown = Shown { bank: bank.as_str(), events: log.events().iter().map(row).collect() };
+        output::print(global, "attest-run/eventlog-show/v1", &shown, || {
+            let mut text = format!(
+                "By the digests in {bank}. measured: the digest is that of what the line says; value measured: of the value, \
+                 not of its name;\nclaimed: of something that is not in the log, so that the words are whoever's wrote it.\n\n\
+                 PCR  {:14}  what\n",
+                "proof"
+            );
+            for (event, row) in log.events().iter().zip(&shown.events) {
+                let pcr = event.extends().map_or_else(|| "-".to_owned(), |pcr| pcr.to_string());
+                let short = row.kind.trim_start_matches("EV_");
+                let said = if row.says == "(not in words)" { short.to_owned() } else { row.says.clone() };
+                text += &format!("{pcr:>3}  {:14}  {said}\n", row.measured);
+            }
+            text
+        });
+        Ok(())
+    }
+}
+
+impl Diff {
+    fn execute(self, global: &Global) -> Result<ExitCode, Report> {
+        let (old, new) = (read_file(&self.old, LARGEST_LOG)?, read_file(&self.new, LARGEST_LOG)?);
+        let (old, new) = (parse(&old)?, parse(&new)?);
+        let bank = bank_of(&[&old, &new], self.bank)?;
+        let pcrs: Vec<DifferingPcr> = difference(&old, &new, bank)
+            .into_iter()
+            .map(|pcr| DifferingPcr {
+                pcr: pcr.pcr.get(),
+                before: pcr.before.map(|digest| digest.to_string()),
+                after: pcr.after.map(|digest| digest.to_string()),
+                changes: pcr.changes.iter().flat_map(|change| lines(change, bank)).collect(),
+            })
+            .collect();
+        let same = pcrs.is_empty();
+        let differing = Differing { bank: bank.as_str(), pcrs };
+        output::print(global, "attest-run/eventlog-diff/v1", &differing, || {
+            if same {
+                return format!("both lead to the same values in {bank}");
+            }
+            let mut text = String::new();
+            for pcr in &differing.pcrs {
+                let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "not extended".to_owned());
+                text += &format!("PCR {} ({bank})\n  - {}\n  + {}\n", pcr.pcr, value(&pcr.before), value(&pcr.after));
+                for line in &pcr.changes {
+                    text += &format!("  {:9} {}\n", line.change, line.says);
+                }
+            }
+            text
+        });
+        Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+}
+
+/// One change, in as many lines as it takes.
+fn lines(change: &Change<'_>, bank: HashAlgorithm) -> Vec<Line> {
+    let line = |change, says: String| Line { change, says };
+    let said = |event: &Event<'_>| {
+        let words = event.meaning().to_string();
+        let words = if words == "(not in words)" { event.kind.to_string() } else { words };
+        match event.measured(bank) {
+            Measured::No => {
+                let digest = event.digest(bank).map(attest_evidence::digest::to_hex).unwrap_or_default();
+                format!("{words}  [claimed; {}]", digest.get(..16).unwrap_or(&digest))
+            }
+            _ => words,
+        }
+    };
+    match change {
+        Change::Removed(event) => vec![line("gone", said(event))],
+        Change::Added(event) => vec![line("new", said(event))],
+        Change::Changed { before, after } => {
+            let mut lines = vec![line("was", said(before)), line("is", said(after))];
+            if let Some((added, removed)) = database_difference(before, after) {
+                if !added.is_empty() {
+                    lines.push(line("  added", signature_words(&added)));
+                }
+                if !removed.is_empty() {
+                    lines.push(line("  removed", signature_words(&removed)));
+                }
+            }
+            lines
+        }
+        Change::Reordered => {
+            vec![line("order", "the same events in another order, or another number of times".to_owned())]
+        }
+        Change::StartupLocality { before, after } => {
+            vec![line("locality", format!("the TPM was started from locality {before}, and now from {after}"))]
+        }
+    }
+}
