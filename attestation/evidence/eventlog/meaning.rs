@@ -153,7 +153,8 @@ fn text(data: &[u8]) -> Option<&str> {
 
 /// UTF-16 text of more than one letter, with or without a NUL, or half of one, behind it.
 fn wide_text(data: &[u8]) -> Option<String> {
-    if data.len() < 4 || data.len() > LONGEST_TEXT {
+    // Boot loaders write Latin letters: the second byte of the first is zero, as it is in no text of one byte each.
+    if data.len() < 4 || data.len() > LONGEST_TEXT || data.get(1) != Some(&0) {
         return None;
     }
     let (units, _) = data.as_chunks::<2>();
@@ -179,7 +180,7 @@ fn version(data: &[u8]) -> Option<String> {
 }
 
 fn command(data: &[u8]) -> Option<Meaning<'_>> {
-    if let Some(wide) = wide_text(data).filter(|_| text(data).is_none()) {
+    if let Some(wide) = wide_text(data) {
         return Some(Meaning::Command { kind: "", text: wide });
     }
     let line = std::str::from_utf8(data.strip_suffix(&[0]).unwrap_or(data)).ok()?;

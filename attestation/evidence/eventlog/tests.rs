@@ -199,3 +199,58 @@ proptest! {
         let _ = EventLog::parse(&log(&[bytes]));
     }
 }
+
+#[test]
+fn events_say_what_was_measured_and_what_is_only_claimed() {
+    let grub = "grub_cmd: menuentry 'Debian' {\n\tlinux /vmlinuz\n}\0".as_bytes();
+    let wide: Vec<u8> = "quiet root=/dev/sda\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let measured_as = |pcr, kind, data: &[u8], measured: &[u8]| {
+        let mut event = agile(&[HashAlgorithm::Sha256], pcr, kind, data);
+        event[14..46].copy_from_slice(HashAlgorithm::Sha256.hash(measured).as_bytes());
+        event
+    };
+    let bytes = [
+        header(&[(0xb, 32)]),
+        measured_as(8, EventType::IPL, grub, &grub[10..grub.len() - 1]),
+        measured_as(8, EventType::IPL, grub, b"something else"),
+        measured_as(12, EventType::IPL, &wide, &wide),
+        measured_as(12, EventType::IPL, &wide[..wide.len() - 1], &wide),
+        measured_as(9, EventType::IPL, b"/vmlinuz\0", b"the kernel"),
+    ]
+    .concat();
+    let log = EventLog::parse(&bytes).unwrap();
+    let said: Vec<_> = log.events()[1..]
+        .iter()
+        .map(|event| (event.meaning().to_string(), event.measured(HashAlgorithm::Sha256)))
+        .collect();
+    let menu = "grub_cmd: menuentry 'Debian' {\\u{a}\\u{9}linux /vmlinuz\\u{a}}".to_owned();
+    let line = "command line: quiet root=/dev/sda".to_owned();
+    assert_eq!(
+        said,
+        [
+            (menu.clone(), Measured::Value),
+            (menu, Measured::No),
+            (line.clone(), Measured::Whole),
+            (line, Measured::Whole),
+            ("/vmlinuz".to_owned(), Measured::No)
+        ]
+    );
+}
+
+#[test]
+fn a_difference_names_what_is_gone_new_and_changed() {
+    let one = |kernel: &str| agile(&BANKS, 8, EventType::ACTION, kernel.as_bytes());
+    let (old, new) = (
+        log(&[locality(&[3]), one("a"), one("b"), one("c"), agile(&BANKS, 7, EventType::SEPARATOR, &[0; 4])]),
+        log(&[locality(&[3]), one("a"), one("c"), one("d"), agile(&BANKS, 7, EventType::SEPARATOR, &[0; 4])]),
+    );
+    let (old, new) = (EventLog::parse(&old).unwrap(), EventLog::parse(&new).unwrap());
+    let found = difference(&old, &new, HashAlgorithm::Sha256);
+    assert_eq!(found.iter().map(|pcr| pcr.pcr.get()).collect::<Vec<_>>(), [8]);
+    let Change::Changed { before, after } = found[0].changes[0] else { panic!("{found:?}") };
+    assert_eq!((before.data, after.data, found[0].changes.len()), (&b"b"[..], &b"d"[..], 1));
+    let swapped = log(&[locality(&[3]), one("b"), one("a"), one("c"), agile(&BANKS, 7, EventType::SEPARATOR, &[0; 4])]);
+    let swapped = EventLog::parse(&swapped).unwrap();
+    assert_eq!(difference(&old, &swapped, HashAlgorithm::Sha256)[0].changes, [Change::Reordered]);
+    assert_eq!(difference(&old, &old, HashAlgorithm::Sha256), []);
+}
