@@ -9,6 +9,7 @@ use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use rsa::Pkcs1v15Sign;
 use rsa::traits::PublicKeyParts as _;
 use rsa::traits::SignatureScheme as _;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use std::fmt;
 use x509_parser::der_parser::{Oid, oid};
@@ -16,7 +17,8 @@ use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 /// What a TPM is. It follows from the root that its certificate leads to, never from what a host says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TpmClass {
     /// A chip of its own.
     Discrete,

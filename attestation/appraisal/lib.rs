@@ -10,6 +10,7 @@
 //! * [`ear::VerifiedEar`]: what a verifier, ours or another, has concluded and signed.
 #![warn(clippy::indexing_slicing)]
 
+pub mod boot;
 mod certificate;
 pub mod ci;
 pub mod ear;

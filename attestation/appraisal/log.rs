@@ -36,7 +36,7 @@ pub enum LogRefused {
 
 /// PCRs that firmware and nobody else extends before the operating system starts: a log that has no events of one says that
 /// it is as it was at reset (PC Client Platform Firmware Profile §3.3.4).
-const FIRMWARE: std::ops::RangeInclusive<u8> = 0..=7;
+pub(crate) const FIRMWARE: std::ops::RangeInclusive<u8> = 0..=7;
 
 /// Checks that `log` leads to the quoted `values` of `bank`: those of all PCRs that it extends, and of those that firmware
 /// would have extended. Returns the PCRs that it accounts for.

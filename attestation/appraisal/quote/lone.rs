@@ -12,9 +12,6 @@ use attest_evidence::tpm::{
 use attest_evidence::{Digest, HashAlgorithm};
 use std::collections::BTreeMap;
 
-/// The PCR of the kernel's measurements (Linux, `CONFIG_IMA_MEASURE_PCR_IDX`).
-const MEASUREMENTS: Option<PcrIndex> = PcrIndex::new(10);
-
 /// A key that is said to have made a quote.
 #[derive(Debug, Clone)]
 pub enum QuotingKey {
@@ -146,8 +143,8 @@ impl LoneQuote<'_> {
                     replayed.insert(*bank, crate::log::leads_to(log, *bank, values)?);
                 }
                 if let Some(list) = self.measurements {
-                    let quoted = MEASUREMENTS.and_then(|pcr| values.get(&pcr));
-                    let quoted = quoted.ok_or(QuoteRefused::NoValue { bank: *bank, pcr: MEASUREMENTS })?;
+                    let missing = QuoteRefused::NoValue { bank: *bank, pcr: Some(PcrIndex::IMA) };
+                    let quoted = values.get(&PcrIndex::IMA).ok_or(missing)?;
                     measured.insert(*bank, self.cover(list, quoted)?);
                 }
             }
@@ -167,8 +164,7 @@ impl LoneQuote<'_> {
     /// The beginning of `list` that the quoted value of PCR 10 covers. A kernel extends a bank with digests of the bank's
     /// own, or, where it doesn't know how, with the SHA-1 digest and zeros: that is worth what SHA-1 is.
     fn cover(&self, list: &[u8], quoted: &Digest) -> Result<MeasuredList, QuoteRefused> {
-        let Some(pcr) = MEASUREMENTS else { return Err(QuoteRefused::Nothing) };
-        let replay = |extension| Replay::from_boot(pcr, quoted.algorithm(), extension);
+        let replay = |extension| Replay::from_boot(PcrIndex::IMA, quoted.algorithm(), extension);
         let covered = match replay(Extension::Hashed).cover(list, quoted) {
             Err(refused @ ImaRefused::NotQuoted { .. }) => {
                 let padded = replay(Extension::Padded).cover(list, quoted).map_err(|_| refused)?;

@@ -14,6 +14,11 @@ impl PcrIndex {
     /// The number of PCRs in a bank (PC Client Platform TPM Profile §4.6).
     pub const COUNT: u8 = 24;
 
+    /// Where firmware measures Secure Boot (PC Client Platform Firmware Profile §3.3.4.8).
+    pub const SECURE_BOOT: Self = Self(7);
+    /// Where Linux measures the files that it uses (`CONFIG_IMA_MEASURE_PCR_IDX`).
+    pub const IMA: Self = Self(10);
+
     /// The index, if the bank has it.
     pub const fn new(index: u8) -> Option<Self> {
         if index < Self::COUNT { Some(Self(index)) } else { None }
