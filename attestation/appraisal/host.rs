@@ -1,14 +1,25 @@
 //! The machine behind a quote.
+//!
+//! ```text
+//! Exchange → QuotedHost → AppraisedHost
+//!            its key's    its boot, its clock
+//! ```
 
+mod continuity;
+
+pub use continuity::{Continuity, ContinuityRefused};
+
+use crate::boot::{ApprovedBoot, BootRefused, Candidate, References, ReplayedLog};
 use crate::certificate::TpmClass;
 use crate::key::AttestationKey;
+use crate::log::LogRefused;
 use crate::quote::{QuoteRefused, RawQuote, VerifiedQuote};
-use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
     Exchange, Isolation, RunnerState, qualifying_data, session_end_qualifying_data, session_qualifying_data,
 };
 use attest_evidence::name::RunnerName;
 use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::{Sha256Digest, UnixSeconds};
 
 /// A runner as the broker's store has it: the reference values of an appraisal.
 #[derive(Debug, Clone)]
@@ -25,16 +36,38 @@ pub struct EnrolledRunner {
     pub state: RunnerState,
 }
 
-/// A machine that proved what it is and what it booted, for one request.
+/// An approved runner whose TPM quoted for one request. What it booted is not judged yet.
 ///
-/// Its one constructor is [`AppraisedHost::appraise`].
+/// Its one constructor is [`QuotedHost::verify`].
 #[derive(Debug, Clone)]
-pub struct AppraisedHost {
+pub struct QuotedHost {
     runner: RunnerName,
     class: TpmClass,
     isolation: Isolation,
     quote: VerifiedQuote,
     bound: Sha256Digest,
+}
+
+/// A machine that proved what it is and what it booted, for one request.
+///
+/// Its one constructor is [`QuotedHost::appraise`].
+#[derive(Debug, Clone)]
+pub struct AppraisedHost {
+    quoted: QuotedHost,
+    boot: Option<ApprovedBoot>,
+    secure_boot: Option<bool>,
+    event_log: Option<Sha256Digest>,
+}
+
+/// What a quoted host is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct HostEvidence<'a> {
+    /// Its event log with its digest, if it sent one.
+    pub event_log: Option<(Sha256Digest, &'a ReplayedLog)>,
+    /// What an admin allowed machines to boot.
+    pub references: &'a References,
+    /// Its TPM's clock and counts when it was last believed.
+    pub last: Option<Continuity>,
 }
 
 /// Why a machine is not believed.
@@ -64,9 +97,15 @@ pub enum HostRefused {
         /// What an admin approved.
         approved: Isolation,
     },
-    /// It sent a log that nobody here can appraise, and what is not appraised proves nothing.
-    #[error("a log of kind {0} came with the quote, which this broker can't appraise")]
-    UnknownLog(u16),
+    /// Its event log is not what it booted.
+    #[error(transparent)]
+    Log(#[from] LogRefused),
+    /// Its TPM's clock went back.
+    #[error(transparent)]
+    Continuity(#[from] ContinuityRefused),
+    /// It booted something that no admin allowed.
+    #[error(transparent)]
+    Boot(#[from] BootRefused),
 }
 
 /// What evidence is for. A quote for one purpose is worth nothing for the other.
@@ -80,14 +119,14 @@ pub enum Purpose {
     SessionEnd,
 }
 
-impl AppraisedHost {
-    /// Appraises the evidence of `exchange` against what is known of `runner`, which claims `isolation`.
+impl QuotedHost {
+    /// Verifies the quote of `exchange` by what is known of `runner`, which claims `isolation`.
     ///
     /// The caller must have parsed the claim out of `exchange`, checked the challenge and taken its nonce out of use.
     ///
     /// # Errors
     /// See [`HostRefused`]: the first thing wrong.
-    pub fn appraise(
+    pub fn verify(
         exchange: &Exchange<'_>,
         purpose: Purpose,
         isolation: Isolation,
@@ -104,9 +143,6 @@ impl AppraisedHost {
             Purpose::SessionEnd => session_end_qualifying_data(&exchange.bound),
         };
         let quote = raw.parse()?.verify(&runner.key, &qualifying, exchange.challenge.selection)?;
-        if let Some((kind, _)) = evidence.logs.first() {
-            return Err(HostRefused::UnknownLog(*kind));
-        }
         if runner.state != RunnerState::Approved {
             return Err(HostRefused::State { runner: runner.name.clone(), state: runner.state });
         }
@@ -123,19 +159,30 @@ impl AppraisedHost {
         })
     }
 
+    /// Judges what it booted, and that its TPM is where it was.
+    ///
+    /// The caller must have taken `evidence.last` from a record that only believed quotes change.
+    ///
+    /// # Errors
+    /// See [`HostRefused`]: the first thing wrong.
+    pub fn appraise(self, evidence: HostEvidence<'_>, now: UnixSeconds) -> Result<AppraisedHost, HostRefused> {
+        if let Some(last) = evidence.last {
+            last.followed_by(self.quote.clock())?;
+        }
+        let boot = evidence.event_log.map(|(_, log)| log.verify(self.quote.pcrs())).transpose()?;
+        let candidate = Candidate { runner: &self.runner, class: self.class, quote: &self.quote, boot };
+        let approved = evidence.references.judge(candidate, now)?;
+        Ok(AppraisedHost {
+            boot: approved,
+            secure_boot: boot.and_then(|boot| boot.facts().secure_boot),
+            event_log: evidence.event_log.map(|(digest, _)| digest),
+            quoted: self,
+        })
+    }
+
     /// Which runner.
     pub const fn runner(&self) -> &RunnerName {
         &self.runner
-    }
-
-    /// What its TPM is.
-    pub const fn class(&self) -> TpmClass {
-        self.class
-    }
-
-    /// The approved isolation, which it also claims.
-    pub const fn isolation(&self) -> Isolation {
-        self.isolation
     }
 
     /// Its quote.
@@ -143,9 +190,66 @@ impl AppraisedHost {
         &self.quote
     }
 
-    /// Digest of the `bound` that was appraised: the host is believed for this request alone.
+    /// Digest of the `bound` that was quoted: the host is believed for this request alone.
     pub const fn bound(&self) -> &Sha256Digest {
         &self.bound
+    }
+}
+
+impl AppraisedHost {
+    /// Which runner.
+    pub const fn runner(&self) -> &RunnerName {
+        &self.quoted.runner
+    }
+
+    /// What its TPM is.
+    pub const fn class(&self) -> TpmClass {
+        self.quoted.class
+    }
+
+    /// The approved isolation, which it also claims.
+    pub const fn isolation(&self) -> Isolation {
+        self.quoted.isolation
+    }
+
+    /// Its quote.
+    pub const fn quote(&self) -> &VerifiedQuote {
+        &self.quoted.quote
+    }
+
+    /// Digest of the `bound` that was appraised: the host is believed for this request alone.
+    pub const fn bound(&self) -> &Sha256Digest {
+        &self.quoted.bound
+    }
+
+    /// The quote alone.
+    pub const fn quoted(&self) -> &QuotedHost {
+        &self.quoted
+    }
+
+    /// The reference values that what it booted fits. None where no admin has said anything about this runner.
+    pub const fn boot(&self) -> Option<&ApprovedBoot> {
+        self.boot.as_ref()
+    }
+
+    /// Whether Secure Boot was on. None where its event log says nothing of it that was measured.
+    pub const fn secure_boot(&self) -> Option<bool> {
+        self.secure_boot
+    }
+
+    /// Digest of the event log that leads to its quote.
+    pub const fn event_log(&self) -> Option<&Sha256Digest> {
+        self.event_log.as_ref()
+    }
+}
+
+impl HostRefused {
+    /// Whether the quote had been verified when it was refused: then what the exchange asked for is the runner's own word.
+    pub const fn after_quote(&self) -> bool {
+        match self {
+            Self::OtherKey | Self::Quote(_) | Self::State { .. } | Self::Isolation { .. } => false,
+            Self::Log(_) | Self::Continuity(_) | Self::Boot(_) => true,
+        }
     }
 }
 
@@ -154,6 +258,9 @@ impl Explain for HostRefused {
         let report = |code| Report::new(code, Fault::Identity, self.to_string());
         match self {
             Self::Quote(quote) => quote.report(),
+            Self::Log(refused) => refused.report(),
+            Self::Continuity(refused) => refused.report(),
+            Self::Boot(refused) => refused.report(),
             Self::State { state, .. } => report("AR-E301").hint(match state {
                 RunnerState::Pending => "an admin has to approve it: `attest-broker runner approve NAME`",
                 _ => "an admin stopped it; ask why before `attest-broker runner approve NAME`",
@@ -163,7 +270,6 @@ impl Explain for HostRefused {
                 .fact("claimed", claimed)
                 .fact("approved", approved)
                 .hint("isolation is what an admin approved for this key at enrolment, not what a runner says"),
-            Self::UnknownLog(kind) => report("AR-E304").fact("kind", kind).hint("upgrade the broker before the agents"),
         }
     }
 }

@@ -23,7 +23,9 @@ mod signature;
 
 pub use certificate::{CertificateRefused, Roots, TpmClass, VerifiedEndorsement};
 pub use endorsement::{EndorsementRefused, ProvenEndorsement};
-pub use host::{AppraisedHost, EnrolledRunner, HostRefused, Purpose};
+pub use host::{
+    AppraisedHost, Continuity, ContinuityRefused, EnrolledRunner, HostEvidence, HostRefused, Purpose, QuotedHost,
+};
 pub use key::{AttestationKey, HashPolicy, KeyRefused};
 pub use log::LogRefused;
 pub use quote::{

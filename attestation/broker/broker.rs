@@ -1,5 +1,6 @@
 //! What all parts of a running broker share.
 
+use crate::boots::Boots;
 use crate::clock::LeaseClock;
 use crate::issuers::Issuers;
 use crate::keys::{BrokerKeys, KeyError, RootKey, StoredKeys};
@@ -61,6 +62,7 @@ pub struct Broker {
     wall: Arc<dyn Clock>,
     pub(crate) refusals: Refusals,
     pub(crate) issuers: Issuers,
+    pub(crate) boots: Boots,
     policy: RwLock<Option<Arc<Policy>>>,
     /// Held by whoever compiles a version: the others wait for it.
     compiling: tokio::sync::Mutex<()>,
@@ -117,6 +119,7 @@ impl Broker {
             wall,
             refusals: Refusals::default(),
             issuers: Issuers::default(),
+            boots: Boots::default(),
             policy: RwLock::new(None),
             compiling: tokio::sync::Mutex::new(()),
             broken: Mutex::default(),

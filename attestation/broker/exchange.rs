@@ -10,13 +10,14 @@ use session::SessionRefused;
 
 use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
+use crate::boots::LogsUnusable;
 use crate::broker::{Broker, PolicyInForceError};
 use crate::policy::{Decision, Denied, Questions, questions};
 use crate::refusals::Recorded;
 use crate::secrets;
 use crate::server::Refusal;
 use crate::store::{ConsumeNonce, Consumed, RecordAlarm, RunnerRow, StoreError, Transaction, record};
-use attest_appraisal::{AppraisedHost, HostRefused, Purpose, QuoteRefused};
+use attest_appraisal::{AppraisedHost, Continuity, HostEvidence, HostRefused, Purpose, QuoteRefused, QuotedHost};
 use attest_evidence::exchange::{
     Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
 };
@@ -77,8 +78,9 @@ impl Broker {
         let exchange = Exchange::parse(bytes)?;
         let request = Request::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
-        let host = AppraisedHost::appraise(&exchange, Purpose::Grant, request.isolation, &row.runner)?;
-        let job = VerifiedJob::identify(self, request.session.as_ref(), &host, row.id).await?;
+        let host = QuotedHost::verify(&exchange, Purpose::Grant, request.isolation, &row.runner)?;
+        let host = self.appraise(host, row.id, &exchange.evidence.logs).await?;
+        let job = VerifiedJob::identify(self, request.session.as_ref(), host.quoted(), row.id).await?;
         let policy = self.policy().await?;
         let mut decision = Decision::ask(&policy, &host, &job, &request);
         if let Err(Denied::Policy { explanation, .. }) = &mut decision {
@@ -101,6 +103,7 @@ impl Broker {
             session: request.session.clone(),
             most: decision.leases(),
             lease: grant.into_lease(),
+            continuity: Continuity::of(host.quote().clock()),
             entry,
         };
         match self.store.commit(record).await? {
@@ -110,6 +113,23 @@ impl Broker {
                 Err(Refused::SecondLease { job, first, most: decision.leases() })
             }
         }
+    }
+
+    /// From a quote to what the machine is and booted. What it booted is remembered, whether or not it is allowed: an
+    /// admin decides about what was seen.
+    async fn appraise(&self, host: QuotedHost, runner: i64, logs: &[(u16, &[u8])]) -> Result<AppraisedHost, Refused> {
+        let log = self.event_log(logs).await?;
+        let leads = log.as_ref().is_none_or(|log| log.replayed.verify(host.quote().pcrs()).is_ok());
+        if leads {
+            self.see_boot(runner, &host, log.as_ref()).await?;
+        }
+        let references = self.references().await?;
+        let evidence = HostEvidence {
+            event_log: log.as_ref().map(|log| (log.digest, &*log.replayed)),
+            references: &references,
+            last: self.store.continuity(runner).await?,
+        };
+        Ok(host.appraise(evidence, self.wall())?)
     }
 
     /// The values of the secrets asked for, after policy has said yes.
@@ -226,6 +246,8 @@ enum Refused {
     #[error(transparent)]
     Host(#[from] attest_appraisal::HostRefused),
     #[error(transparent)]
+    Logs(#[from] LogsUnusable),
+    #[error(transparent)]
     Job(#[from] JobRefused),
     #[error("the policy in force can't be used")]
     Policy(#[from] PolicyInForceError),
@@ -247,7 +269,9 @@ impl Refused {
     /// Whether the quote had been verified when it was refused.
     const fn after_quote(&self) -> bool {
         match self {
-            Self::Replayed | Self::Malformed(_) | Self::UnknownRunner | Self::Host(_) => false,
+            Self::Replayed | Self::Malformed(_) | Self::UnknownRunner => false,
+            Self::Host(refused) => refused.after_quote(),
+            Self::Logs(_) => true,
             // A store may refuse before the quote is looked at, and nothing is claimed by that.
             Self::Store(_) => false,
             Self::Job(_) | Self::Session(_) | Self::SecondLease { .. } => true,
@@ -280,6 +304,7 @@ impl Explain for Refused {
             Self::UnknownRunner => report("AR-X105", Fault::Identity)
                 .hint("enroll this runner: `attest-run enroll --broker URL --token -`"),
             Self::Host(refused) => refused.report(),
+            Self::Logs(unusable) => unusable.report(),
             Self::Job(refused) => refused.report(),
             Self::Session(refused) => refused.report(),
             Self::SecondLease { first, .. } => report("AR-J305", Fault::Identity).fact("first lease", first).hint(
@@ -330,6 +355,8 @@ struct RecordGrant {
     /// How many leases the component may have in the job.
     most: u32,
     lease: crate::store::LeaseRow,
+    /// Where its TPM is now.
+    continuity: Continuity,
     entry: Entry,
 }
 
@@ -366,6 +393,7 @@ impl Transaction for RecordGrant {
                 ordinal = had + 1;
             }
         }
+        crate::store::remember(connection, self.runner.id, self.continuity).await?;
         crate::store::insert_lease(connection, &self.lease, self.runner.id, self.session.as_ref(), ordinal).await?;
         record(connection, &self.entry).await?;
         Ok(None)
@@ -395,6 +423,9 @@ impl Serialize for GrantedEntry<'_> {
         map.serialize_entry("tpm_class", self.host.class().as_str())?;
         map.serialize_entry("isolation", &self.host.isolation())?;
         map.serialize_entry("boot_state", &self.host.quote().pcrs().digest())?;
+        map.serialize_entry("boot", &self.host.boot().map(|boot| boot.name()))?;
+        map.serialize_entry("secure_boot", &self.host.secure_boot())?;
+        map.serialize_entry("event_log", &self.host.event_log())?;
         map.serialize_entry("tpm_clock", &(clock.clock, clock.reset_count, clock.restart_count, clock.safe))?;
         map.serialize_entry("bound", &body.bound)?;
         map.serialize_entry("lease", &body.lease)?;

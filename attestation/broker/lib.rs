@@ -13,6 +13,7 @@
 pub mod admin;
 mod alarms;
 pub mod audit;
+mod boots;
 mod broker;
 mod clock;
 mod enrolment;

@@ -4,6 +4,7 @@
 //! while it was committing the last: many exchanges, one sync (group commit).
 
 mod alarms;
+mod boots;
 mod clock;
 mod error;
 mod jobs;
@@ -17,6 +18,8 @@ mod writer;
 
 pub(crate) use alarms::record_alarm;
 pub use alarms::{AlarmRow, AlarmSent, RecordAlarm, SetWebhook, WebhookRow};
+pub(crate) use boots::remember;
+pub use boots::{ApplyReferences, BootRow, SeeBoot};
 pub use clock::{LeaseClockRow, SetLeaseClock};
 pub use error::StoreError;
 pub use jobs::{EndSession, IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};

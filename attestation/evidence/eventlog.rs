@@ -5,6 +5,7 @@
 //! digests and PCR indexes are what was measured. Event types and event data are covered by no digest: data counts only
 //! where [`Event::is_measured`] says that it hashes to what was extended.
 
+mod builder;
 mod difference;
 mod event_type;
 mod header;
@@ -12,6 +13,7 @@ mod meaning;
 mod replay;
 mod words;
 
+pub use builder::LogBuilder;
 pub use difference::{Change, PcrDifference, database_difference, difference};
 pub use event_type::EventType;
 pub use header::{Format, LogAlgorithm};

@@ -18,6 +18,7 @@ mod challenge;
 mod enrolment;
 mod grant;
 mod lease;
+pub mod logs;
 mod request;
 mod session;
 
@@ -73,7 +74,7 @@ pub struct RawEvidence<'a> {
     pub signature: &'a [u8],
     /// The values of the selected PCRs, 32 bytes each, ascending.
     pub pcrs: &'a [u8],
-    /// Logs by kind. This version appraises none: a broker refuses what it can't appraise.
+    /// Logs by kind: [`logs::Logs::read`] reads them.
     pub logs: Vec<(u16, &'a [u8])>,
 }
 

@@ -1,5 +1,6 @@
 //! An agent: one TPM, one enrolment, any number of steps.
 
+use crate::boot::BootLog;
 use crate::broker::{BrokerClient, BrokerError, BrokerUrl};
 use crate::embedded::{EmbeddedBroker, EmbeddedError};
 use crate::enrol::EnrolError;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub tpm: Transport,
     /// How it is separated from the jobs.
     pub isolation: Isolation,
+    /// The firmware's event log of a TPM device, if there is one: [`firmware_log`](crate::firmware_log).
+    pub event_log: Option<Vec<u8>>,
     /// The programs that it consists of, by name: what a measurement covers.
     pub programs: std::collections::BTreeMap<&'static str, PathBuf>,
     /// The program of an embedded broker, for an agent that may start one.
@@ -49,6 +52,7 @@ pub struct Agent {
     embedded: Mutex<Option<EmbeddedBroker>>,
     link: Mutex<Option<Arc<Link>>>,
     jobs: Jobs,
+    boot: BootLog,
 }
 
 /// A broker that this agent has enrolled with, and what it takes to ask it.
@@ -136,9 +140,10 @@ impl Agent {
     pub async fn start(settings: Settings, spawner: Spawner) -> Result<Self, AgentError> {
         let state = Arc::new(State::open(&settings.state)?);
         let tpm = Tpm::open(settings.tpm.clone()).await.map_err(AgentError::Tpm)?;
+        let boot = BootLog::of(&settings, &tpm).await?;
         let keys = KeyStore::new(Arc::clone(&state), tpm.clone());
         let (embedded, link) = (Mutex::new(None), Mutex::new(None));
-        let agent = Self { settings, state, tpm, keys, spawner, embedded, link, jobs: Jobs::default() };
+        let agent = Self { settings, state, tpm, keys, spawner, embedded, link, jobs: Jobs::default(), boot };
         if let Some(enrolment) = agent.state.enrolment()? {
             let credentials = enrolment.credentials;
             agent.tpm.run(move |device| device.use_attestation_key(&credentials)).await.map_err(AgentError::Tpm)?;
@@ -164,6 +169,10 @@ impl Agent {
     /// Whether it runs a broker of its own when it has enrolled with none.
     pub(crate) const fn may_run_a_broker(&self) -> bool {
         self.settings.embedded_broker.is_some()
+    }
+
+    pub(crate) const fn boot(&self) -> &BootLog {
+        &self.boot
     }
 
     pub(crate) const fn jobs(&self) -> &Jobs {

@@ -2,6 +2,7 @@
 //! pinned broker's, for this very request.
 
 use crate::agent::{Agent, AgentError};
+use crate::broker::BrokerError;
 use attest_evidence::exchange::{
     GRANT_DOMAIN, GrantBody, GrantedSecret, HPKE_INFO, LEASE_EXPORT, RawEvidence, Request, SealedSecret, SignedGrant,
     qualifying_data, write_bound, write_exchange,
@@ -16,6 +17,9 @@ use hpke::{Deserializable as _, Kem, OpModeR, Serializable as _, setup_receiver}
 use p256::ecdsa::signature::Verifier as _;
 use p256::pkcs8::DecodePublicKey as _;
 use std::time::{Duration, Instant};
+
+/// The broker does not have the event log that it was sent the digest of.
+const LOG_NOT_THERE: &str = "AR-X107";
 
 type PrivateKey = <X25519HkdfSha256 as Kem>::PrivateKey;
 
@@ -87,6 +91,21 @@ impl Agent {
         request: &Request,
         recipient: &Recipient,
     ) -> Result<(VerifiedGrant, ExchangeTimes), AgentError> {
+        match self.exchange_once(request, recipient).await {
+            // The broker has lost what it had, or is another.
+            Err(AgentError::Broker(BrokerError::Refused(report, _))) if report.code.as_str() == LOG_NOT_THERE => {
+                self.boot().set_known(false);
+                self.exchange_once(request, recipient).await
+            }
+            other => other,
+        }
+    }
+
+    async fn exchange_once(
+        &self,
+        request: &Request,
+        recipient: &Recipient,
+    ) -> Result<(VerifiedGrant, ExchangeTimes), AgentError> {
         let link = self.link().await?;
         let mut times = ExchangeTimes::default();
 
@@ -104,10 +123,12 @@ impl Agent {
 
         let began = Instant::now();
         let pcrs = quote.pcrs.to_bytes();
-        let evidence =
-            RawEvidence { quote: &quote.message, signature: &quote.signature, pcrs: &pcrs, logs: Vec::new() };
+        let sent = self.boot().to_send();
+        let logs = sent.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
+        let evidence = RawEvidence { quote: &quote.message, signature: &quote.signature, pcrs: &pcrs, logs };
         let exchange = write_exchange(&bound, &evidence).map_err(GrantRefused::Malformed)?;
         let answer = link.client.exchange(exchange).await?;
+        self.boot().set_known(true);
         times.exchange = began.elapsed();
 
         let began = Instant::now();

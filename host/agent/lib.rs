@@ -5,6 +5,7 @@
 //! start reading: from two open files to a lease that has ended.
 
 mod agent;
+mod boot;
 mod boottime;
 mod broker;
 mod derived;
@@ -23,6 +24,7 @@ mod step;
 mod worker;
 
 pub use agent::{Agent, AgentError, Settings};
+pub use boot::firmware_log;
 pub use broker::{BrokerClient, BrokerError, BrokerUrl};
 pub use derived::serve as serve_derivation;
 pub use embedded::EmbeddedBroker;

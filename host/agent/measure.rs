@@ -125,7 +125,7 @@ fn descriptor(name: &str, digest: Sha256Digest) -> ResourceDescriptor {
     ResourceDescriptor { name: name.to_owned(), digest: BTreeMap::from([("sha256", digest)]) }
 }
 
-fn digest_of(path: &Path) -> Result<Sha256Digest, MeasureError> {
+pub(crate) fn digest_of(path: &Path) -> Result<Sha256Digest, MeasureError> {
     use sha2::Digest as _;
     let failed = |error: std::io::Error| MeasureError { path: path.to_owned(), reason: error.to_string() };
     let mut file = std::fs::File::open(path).map_err(failed)?;

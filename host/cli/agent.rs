@@ -1,7 +1,7 @@
 //! `agent`: the daemon of its own user that owns the TPM.
 
 use crate::{config, output};
-use attest_agent::{Admins, Agent, Settings, Spawner, WorkerUser, listen};
+use attest_agent::{Admins, Agent, Settings, Spawner, WorkerUser, firmware_log, listen};
 use attest_evidence::exchange::Isolation;
 use attest_evidence::report::{Explain as _, Fault, Report};
 use clap::Args;
@@ -49,11 +49,14 @@ impl AgentCommand {
             make_folder(folder)?;
         }
         let socket = listen(&section.socket).map_err(|error| error.report())?;
+        let tpm = config::transport(&section.tpm)?;
+        let event_log = firmware_log(&tpm);
         give_up(&user)?;
 
         let settings = Settings {
             state: section.state,
-            tpm: config::transport(&section.tpm)?,
+            tpm,
+            event_log,
             isolation: Isolation::Agent,
             programs: config::programs(),
             embedded_broker: None,

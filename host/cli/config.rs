@@ -127,6 +127,7 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
     };
     Ok(Mode::Direct(Settings {
         state,
+        event_log: attest_agent::firmware_log(&tpm),
         tpm,
         isolation: Isolation::Direct,
         programs: programs(),

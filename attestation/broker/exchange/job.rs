@@ -2,7 +2,7 @@
 
 use crate::broker::Broker;
 use crate::store::StoreError;
-use attest_appraisal::AppraisedHost;
+use attest_appraisal::QuotedHost;
 use attest_appraisal::ci::JobClaims;
 use attest_evidence::Sha256Digest;
 use attest_evidence::name::JobSessionId;
@@ -56,7 +56,7 @@ impl VerifiedJob {
     pub(crate) async fn identify(
         broker: &Broker,
         session: Option<&JobSessionId>,
-        host: &AppraisedHost,
+        host: &QuotedHost,
         runner: i64,
     ) -> Result<Self, JobRefused> {
         let bound = *host.bound();

@@ -7,7 +7,7 @@ use crate::issuers::IssuerError;
 use crate::server::Refusal;
 use crate::store::{Consumed, EndSession, OpenSession, Opened, StoreError};
 use attest_appraisal::ci::{TokenRefused, UnverifiedToken, VerifiedToken};
-use attest_appraisal::{AppraisedHost, Purpose};
+use attest_appraisal::{Purpose, QuotedHost};
 use attest_evidence::exchange::{Exchange, SessionEnd, SessionOpened, SessionRequest};
 use attest_evidence::name::JobSessionId;
 use attest_evidence::report::{Explain, Fault, Report};
@@ -65,7 +65,7 @@ impl Broker {
         let exchange = Exchange::parse(bytes)?;
         let request = SessionRequest::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
-        let host = AppraisedHost::appraise(&exchange, Purpose::Session, request.isolation, &row.runner)?;
+        let host = QuotedHost::verify(&exchange, Purpose::Session, request.isolation, &row.runner)?;
         let token = self.verify_token(&request.token).await?;
         let now = self.now();
         let id = JobSessionId::random().map_err(|_| StoreError::Database("no randomness".to_owned()))?;
@@ -113,7 +113,7 @@ impl Broker {
         let exchange = Exchange::parse(bytes)?;
         let end = SessionEnd::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
-        let host = AppraisedHost::appraise(&exchange, Purpose::SessionEnd, end.isolation, &row.runner)?;
+        let host = QuotedHost::verify(&exchange, Purpose::SessionEnd, end.isolation, &row.runner)?;
         let job = VerifiedJob::identify(self, Some(&end.session), &host, row.id).await?;
         let body = json!({ "session": end.session, "runner": host.runner(), "job": job.job().map(|job| &job.key) });
         let at = self.wall();

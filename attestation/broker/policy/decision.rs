@@ -58,6 +58,13 @@ pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Reque
         tpm_class: host.class().to_string(),
         isolation: host.isolation().to_string(),
         boot_state: host.quote().pcrs().digest().to_string(),
+        boot: host.boot().map(|boot| boot.name().to_owned()).unwrap_or_default(),
+        secure_boot: match host.secure_boot() {
+            Some(true) => "on",
+            Some(false) => "off",
+            None => "",
+        }
+        .to_owned(),
         component: request.component.to_string(),
         manifest: request.manifest.to_string(),
         arguments: request.arguments.clone(),

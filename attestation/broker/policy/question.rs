@@ -178,6 +178,10 @@ pub struct Measured {
     pub isolation: String,
     /// SHA-256 over the quoted PCRs, hexadecimal.
     pub boot_state: String,
+    /// The name of the reference values that what it booted fits; empty where no admin has said what it may boot.
+    pub boot: String,
+    /// `on` or `off`, by its event log; empty where that says nothing of it that was measured.
+    pub secure_boot: String,
     /// SHA-256 of the component, hexadecimal.
     pub component: String,
     /// SHA-256 of its manifest, hexadecimal.
@@ -386,12 +390,25 @@ impl Question {
     /// The question for Cedar. `schema`, if it is given, is held against it: what this function makes of a question always
     /// fits, so that only tests ask for that.
     pub(super) fn prepare(&self, groups: &Groups, schema: Option<&Schema>) -> Result<Prepared, String> {
-        let Measured { runner, tpm_class, isolation, boot_state, component, manifest, arguments, job } = &self.measured;
+        let Measured {
+            runner,
+            tpm_class,
+            isolation,
+            boot_state,
+            boot,
+            secure_boot,
+            component,
+            manifest,
+            arguments,
+            job,
+        } = &self.measured;
         let mut measured = vec![
             ("runner", text(runner)),
             ("tpm_class", text(tpm_class)),
             ("isolation", text(isolation)),
             ("boot_state", text(boot_state)),
+            ("boot", text(boot)),
+            ("secure_boot", text(secure_boot)),
             ("component", text(component)),
             ("manifest", text(manifest)),
             ("arguments", RestrictedExpression::new_set(arguments.iter().map(|argument| text(argument)))),
@@ -463,12 +480,16 @@ impl Question {
                 texts.iter().find(|(known, _)| known == name).map(|(_, value)| (*value).to_owned())
             }
             ["measured", name] => {
-                let Measured { runner, tpm_class, isolation, boot_state, component, manifest, .. } = &self.measured;
+                let Measured {
+                    runner, tpm_class, isolation, boot_state, boot, secure_boot, component, manifest, ..
+                } = &self.measured;
                 let known = [
                     ("runner", runner),
                     ("tpm_class", tpm_class),
                     ("isolation", isolation),
                     ("boot_state", boot_state),
+                    ("boot", boot),
+                    ("secure_boot", secure_boot),
                     ("component", component),
                     ("manifest", manifest),
                 ];

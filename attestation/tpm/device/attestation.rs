@@ -5,17 +5,19 @@ use super::endorsement::NV_FIRST;
 use crate::error::TpmError;
 use attest_evidence::tpm::{Attest, Attested, Credential, PcrIndex, PcrSelection, PcrValues, TpmName};
 use attest_evidence::{SecretBytes, Sha256Digest};
+use tss_esapi::Context;
 use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, KeyCustomization, ak, pcr};
 use tss_esapi::attributes::ObjectAttributesBuilder;
 use tss_esapi::constants::SessionType;
-use tss_esapi::handles::{AuthHandle, KeyHandle};
+use tss_esapi::handles::{AuthHandle, KeyHandle, PcrHandle};
 use tss_esapi::interface_types::algorithm::{HashingAlgorithm, SignatureSchemeAlgorithm};
 use tss_esapi::interface_types::dynamic_handles::Persistent;
 use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::resource_handles::{Hierarchy, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{
-    Auth, Data, EncryptedSecret, IdObject, PcrSelectionList, PcrSlot, Public, SignatureScheme,
+    Auth, Data, Digest as TpmDigest, DigestValues, EncryptedSecret, IdObject, PcrSelectionList, PcrSlot, Public,
+    SignatureScheme,
 };
 use tss_esapi::traits::{Marshall as _, UnMarshall as _};
 
@@ -302,6 +304,27 @@ impl Device {
         };
         let values = selection.indexes().map(value).collect::<Option<Vec<_>>>().ok_or_else(missing)?;
         Ok(PcrValues::new(values))
+    }
+
+    /// Extends PCRs of the SHA-256 bank, in this order: for a TPM whose boot nobody else measures.
+    ///
+    /// # Errors
+    /// Whatever the TPM reports.
+    pub fn extend_pcrs(&mut self, digests: &[(PcrIndex, Sha256Digest)]) -> Result<(), TpmError> {
+        self.pcrs = None;
+        for (index, digest) in digests {
+            let handle =
+                PcrHandle::try_from(u32::from(index.get())).map_err(|error| self.error("TPMI_DH_PCR", error))?;
+            let digest =
+                TpmDigest::try_from(digest.as_bytes().as_slice()).map_err(|error| self.error("TPM2B_DIGEST", error))?;
+            let mut values = DigestValues::new();
+            values.set(HashingAlgorithm::Sha256, digest);
+            let command = |context: &mut Context| {
+                context.execute_with_session(Some(AuthSession::Password), |context| context.pcr_extend(handle, values))
+            };
+            self.plain("TPM2_PCR_Extend", command)?;
+        }
+        Ok(())
     }
 
     /// What it takes to use the present attestation key.
