@@ -8,10 +8,11 @@ STEPS := target/steps
 
 BUILD_PACKAGES := gcc libtss2-dev libtpms-dev pkg-config
 TEST_PACKAGES  := $(BUILD_PACKAGES) curl libfaketime openssl socat strace swtpm swtpm-tools tpm2-tools util-linux
+VM_PACKAGES    := e2fsprogs fdisk libtss2-tcti-device0 mtools openssl ovmf qemu-system-x86 swtpm swtpm-tools tpm2-tools xz-utils
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build-packages build steps ## Sign a release with a key that never leaves the TPM, and see what a thief gets
@@ -21,6 +22,21 @@ demo: build-packages build steps ## Sign a release with a key that never leaves 
 test: test-packages build steps ## Run all tests. Some need root: they start processes of several users
 	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
 	$(CARGO) test --release --workspace -- --test-threads 4
+	@if $(MAKE) --no-print-directory target/vm/packages; then $(MAKE) --no-print-directory vm-test; else \
+		echo "NOT RUN: \`make vm-test\`, the tests with evidence that virtual machines make afresh, since packages that it"; \
+		echo "needs can't be installed or downloaded here (see above). The same tests ran with the evidence in tests/testdata/vm."; \
+	fi
+
+.PHONY: vm-test
+vm-test: vm-evidence ## Test with evidence that virtual machines make afresh
+	ATTEST_VM_EVIDENCE=$(abspath target/vm/evidence) $(CARGO) test --release -p attest-evidence-tests vm::
+
+.PHONY: vm-evidence
+vm-evidence: target/vm/packages ## Boot virtual machines with Secure Boot, TPM and IMA, and keep what they say. One to three minutes
+	tests/vm/evidence.sh make
+
+target/vm/packages: | vm-packages
+	tests/vm/vm.sh download
 
 WASMTIME := target/wasmtime/bin/wasmtime
 
@@ -49,11 +65,13 @@ steps: build ## Build the official steps, and the hostile one of the tests, to c
 .PHONY: clean
 clean: ## Remove everything that was built
 	$(CARGO) clean
-	rm -rf plugins/target
+	rm -rf plugins/target target/vm
 
-.PHONY: build-packages test-packages
-build-packages test-packages: packages = $(if $(filter test-packages,$@),$(TEST_PACKAGES),$(BUILD_PACKAGES))
-build-packages test-packages:
+.PHONY: build-packages test-packages vm-packages
+build-packages: packages = $(BUILD_PACKAGES)
+test-packages: packages = $(TEST_PACKAGES)
+vm-packages: packages = $(VM_PACKAGES)
+build-packages test-packages vm-packages:
 	@missing=$$(for package in $(packages); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
 	if [ -n "$$missing" ]; then \
 		echo "installing" $$missing; \

@@ -71,11 +71,10 @@ machine_two() {
 make() {
     rm -rf "$made"
     vm build
-    say "downloaded and built: $SECONDS s"
-    vm disk stable 61 linux
-    vm disk newer 612 linux
-    vm disk argument 61 linux lockdown=confidentiality
-    vm disk chained 61 chainloader
+        vm disk stable stable linux
+    vm disk newer newer linux
+    vm disk argument stable linux lockdown=confidentiality
+    vm disk chained stable chainloader
     # A process group for each, so that nothing stays if this ends before they do.
     set -m
     machine_one </dev/null &

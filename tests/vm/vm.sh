@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # A virtual machine with UEFI, Secure Boot, a TPM (swtpm) and IMA, made from Debian packages. Needs neither root nor KVM.
-# It has no network; only `build` reaches out, to apt's mirrors.
+# It has no network; only `download` reaches out, to apt's mirrors. The Makefile knows what the host needs (VM_PACKAGES).
 #
-#   vm.sh packages                              what the host needs, to be installed with apt-get
-#   vm.sh build                                 download kernels and boot loaders, and make the disk
+#   vm.sh download                              kernels, boot loaders, busybox; nothing of it is installed
+#   vm.sh build                                 the root file system
 #   vm.sh machine NAME                          a new TPM with EK certificates of a CA of its own
-#   vm.sh disk NAME KERNEL LOADER [ARGUMENT…]   a disk that boots KERNEL (61, 612) by GRUB's LOADER (linux, chainloader)
+#   vm.sh disk NAME KERNEL LOADER [ARGUMENT…]   a disk that boots KERNEL (stable, newer) by GRUB's command LOADER
+#                                               (linux, chainloader)
 #   vm.sh boot MACHINE KEYS DISK OUT WORD…      boot once, with firmware's KEYS (microsoft, none). What the guest is told
 #                                               is WORD…, see guest/init, and what it gathers is in the folder OUT
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 work=${ATTEST_VM_WORK:-$here/../../target/vm}
-accel=${ATTEST_VM_ACCEL:-tcg} # `kvm` where there is one: a boot takes 6 s and not 15
 limit=${ATTEST_VM_SECONDS:-240} # for one boot
 firmware=/usr/share/OVMF
 # Fixed, so that PCR 5 is the same from build to build.
@@ -20,56 +20,64 @@ uuid=5f1d6a3e-0000-4000-8000-00000000000
 esp_mib=40 root_mib=80 out_mib=16
 say() { printf 'vm: %s\n' "$*" >&2; }
 
-packages() {
-    echo e2fsprogs fdisk mtools ovmf qemu-system-x86 swtpm swtpm-tools tpm2-tools xz-utils
+# The cloud kernel that a metapackage stands for. NVMe, TPM and IMA are built in, so that it needs no initrd.
+kernel() {
+    apt-cache depends --important "$1" 2>/dev/null |
+        sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | tail -n 1
 }
 
-# Newest kernel of a series whose package is a cloud kernel: NVMe, TPM and IMA are built in, no initrd is needed.
-kernel_package() {
-    apt-cache depends --important "$1" | sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' | tail -n 1
+download() {
+    local new=$work/packages.new
+    fetch() {
+        rm -rf "$new"
+        mkdir -p "$new"
+        kernel linux-image-cloud-amd64 >"$new/stable"
+        kernel linux-image-6.12-cloud-amd64 >"$new/newer"
+        [ -s "$new/stable" ] && [ -s "$new/newer" ] || return
+        say "downloading $(cat "$new/stable" "$new/newer" | tr '\n' ' ')shim, GRUB and busybox"
+        (cd "$new" && apt-get -qq -o APT::Sandbox::User=root download "$(cat stable)" "$(cat newer)" \
+            shim-signed grub-efi-amd64-signed busybox-static)
+    }
+    local sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    fetch || { "${sudo[@]}" apt-get -qq update && fetch; } || { say "the packages can't be downloaded"; return 1; }
+    rm -rf "$work/packages"
+    mv "$new" "$work/packages"
 }
 
 build() {
-    local packages=$work/packages root=$work/root
-    rm -rf "$packages" "$root" "${work:?}/boot"
-    mkdir -p "$packages" "$work/boot" "$root"/{bin,dev,etc,proc,sys,tmp}
-    local old new
-    old=$(kernel_package linux-image-cloud-amd64) new=$(kernel_package linux-image-6.12-cloud-amd64)
-    say "downloading $old $new shim-signed grub-efi-amd64-signed busybox-static"
-    (cd "$packages" && apt-get -qq -o APT::Sandbox::User=root download "$old" "$new" shim-signed grub-efi-amd64-signed busybox-static)
-
-    take() { # PACKAGE FILE…: these files, below the work directory
-        dpkg-deb --fsys-tarfile "$packages/$1"_*.deb | tar -x -C "$work/boot" --wildcards "${@:2}"
+    local packages=$work/packages root=$work/root loaders=$work/loaders
+    rm -rf "$root" "$loaders"
+    mkdir -p "$loaders" "$root"/{bin,dev,etc,proc,sys,tmp}
+    take() { # PACKAGE DIRECTORY FILE…
+        dpkg-deb --fsys-tarfile "$packages/$1"_*.deb | tar -x -C "$2" --wildcards "${@:3}"
     }
-    take shim-signed ./usr/lib/shim/shimx64.efi.signed
-    take grub-efi-amd64-signed ./usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed
-    take busybox-static ./bin/busybox
-    local kernel
-    for kernel in "61 $old" "612 $new"; do
-        read -r name package <<<"$kernel"
-        take "$package" './boot/vmlinuz-*' './lib/modules/*/kernel/fs/efivarfs/efivarfs.ko*'
-        mv "$work"/boot/boot/vmlinuz-* "$work/boot/vmlinuz-$name"
-        # The kernel's signature is inside of what is compressed.
-        xz -dqf "$work"/boot/lib/modules/*/kernel/fs/efivarfs/efivarfs.ko.xz 2>/dev/null || :
-        mv "$work"/boot/lib/modules/*/kernel/fs/efivarfs/efivarfs.ko "$root/efivarfs-${package#linux-image-}.ko"
-        rm -r "$work/boot/lib"
+    take shim-signed "$loaders" --transform 's|.*/||' ./usr/lib/shim/shimx64.efi.signed
+    take grub-efi-amd64-signed "$loaders" --transform 's|.*/||' ./usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed
+    local kernel name
+    for kernel in stable newer; do
+        name=$(cat "$packages/$kernel")
+        take "$name" "$loaders" --transform "s|.*/vmlinuz-.*|$kernel|" './boot/vmlinuz-*'
+        take "$name" "$root" --transform "s|.*/efivarfs.ko|${name#linux-image-}.ko|" \
+            './lib/modules/*/kernel/fs/efivarfs/efivarfs.ko*'
     done
-    rm -r "$packages"
+    # The kernel's signature of the module is within what is compressed.
+    for name in "$root"/*.ko.xz; do [ ! -e "$name" ] || xz -d "$name"; done
 
-    # The root file system is ext4 and no initramfs, since IMA's tcb policy leaves ramfs and tmpfs out. Its tpm2-tools are
-    # the host's, with the libraries that they load.
-    cp "$work/boot/bin/busybox" "$root/bin/"
-    for applet in cat grep head insmod mkdir mount sh sleep sync tar uname; do ln -s busybox "$root/bin/$applet"; done
-    local tpm2 tcti
-    tpm2=$(command -v tpm2) tcti=$(ldconfig -p | sed -n 's/.*libtss2-tcti-device\.so\.0 .* => //p' | head -n 1)
-    cp "$tpm2" "$root/bin/tpm2"
-    { echo "$tcti"; ldd "$tpm2" "$tcti" | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p'; } | sort -u |
-        while read -r library; do install -D "$library" "$root$library"; done
-    ldconfig -r "$root" -C /etc/ld.so.cache -X "$(dirname "$tcti")"
+    # ext4 and no initramfs, since IMA's tcb policy leaves ramfs and tmpfs out. The guest's tpm2-tools are the host's, with
+    # the libraries that they load.
+    take busybox-static "$root" ./bin/busybox
+    for name in cat grep head insmod mkdir mount sh sleep sync tar uname; do ln -s busybox "$root/bin/$name"; done
+    local tpm2 device
+    tpm2=$(command -v tpm2)
+    device=$(ldconfig -p | sed -n 's/.*libtss2-tcti-device\.so\.0 .* => //p' | head -n 1)
+    install "$tpm2" "$root/bin/tpm2"
+    { echo "$device"; ldd "$tpm2" "$device" | sed -n 's/^[^/]*\(\/[^ ]*\) (0x.*/\1/p'; } | sort -u |
+        while read -r name; do install -D "$name" "$root$name"; done
+    ldconfig -r "$root" -C /etc/ld.so.cache -X "$(dirname "$device")"
     install "$here/guest/init" "$root/init"
-
     rm -f "$work/root.img"
-    mke2fs -q -t ext4 -d "$root" -U "${uuid}9" -E "hash_seed=${uuid}9" "$work/root.img" "${root_mib}M"
+    mke2fs -q -t ext4 -d "$root" -U "${uuid}9" -E "hash_seed=${uuid}9" "$work/root.img" "${root_mib}M" >/dev/null
 }
 
 machine() {
@@ -100,9 +108,9 @@ disk() {
     esp=$disk@@1M
     mformat -i "$esp" -F -T $((esp_mib * 2048)) -h 64 -s 32 -N 1 ::
     mmd -i "$esp" ::/EFI ::/EFI/BOOT ::/EFI/debian
-    mcopy -i "$esp" "$work/boot/usr/lib/shim/shimx64.efi.signed" ::/EFI/BOOT/BOOTX64.EFI
-    mcopy -i "$esp" "$work/boot/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed" ::/EFI/BOOT/grubx64.efi
-    mcopy -i "$esp" "$work/boot/vmlinuz-$kernel" ::/vmlinuz
+    mcopy -i "$esp" "$work/loaders/shimx64.efi.signed" ::/EFI/BOOT/BOOTX64.EFI
+    mcopy -i "$esp" "$work/loaders/grubx64.efi.signed" ::/EFI/BOOT/grubx64.efi
+    mcopy -i "$esp" "$work/loaders/$kernel" ::/vmlinuz
     mcopy -i "$esp" - ::/EFI/debian/grub.cfg <<CONFIG
 $loader /vmlinuz root=PARTUUID=${uuid}2 ro init=/init console=ttyS0 quiet panic=-1 ima_policy=tcb ima_hash=sha256 $*
 boot
@@ -124,7 +132,7 @@ boot() {
     local status=0
     timeout --foreground --kill-after 5 "$limit" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
         -sandbox on,spawn=deny -nic none -serial "file:$run/console" \
-        -machine q35,smm=on -accel "$accel" -cpu max -m 320 -smp 1 \
+        -machine q35,smm=on -accel tcg -cpu max -m 320 -smp 1 \
         -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1 \
         -drive "if=pflash,format=raw,readonly=on,file=$firmware/OVMF_CODE_4M.secboot.fd" \
         -drive "if=pflash,format=raw,file=$state/$keys.fd" \
@@ -133,7 +141,7 @@ boot() {
         -drive "if=none,id=d1,format=raw,snapshot=on,file=$disk" -device nvme-ns,drive=d1,nsid=1 \
         -drive "if=none,id=d2,format=raw,file=$run/out.img" -device nvme-ns,drive=d2,nsid=2 </dev/null || status=$?
     mkdir -p "$out"
-    if [ "$status" = 0 ] && tar -C "$out" -xf "$run/out.img" && [ "$(cat "$out/failed")" = 0 ]; then
+    if [ "$status" = 0 ] && tar -C "$out" -xmf "$run/out.img" && [ "$(cat "$out/failed")" = 0 ]; then
         rm "$out/failed"
         return
     fi
@@ -144,7 +152,7 @@ boot() {
 }
 
 case ${1:-} in
-packages | build | machine | disk | boot) "$@" ;;
+download | build | machine | disk | boot) "$@" ;;
 *)
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
     exit 2
