@@ -49,10 +49,11 @@ impl Store {
             match row.get::<Option<String>, _>(0) {
                 Some(class) => {
                     let class = class.parse().map_err(|_| StoreError::Row("TPM class"))?;
-                    roots.add_root(class, row.get(1));
+                    roots.add_root(class, row.get(1))
                 }
                 None => roots.add_intermediate(row.get(1)),
             }
+            .map_err(|_| StoreError::Row("certificate that vouches for TPMs"))?;
         }
         Ok(roots)
     }
