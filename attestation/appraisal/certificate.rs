@@ -1,9 +1,9 @@
 //! Certificates of TPM makers and clouds, and what a chain to each root says about a TPM.
 //!
-//! The way through: a certificate is read ([`StoredCertificate`] from files, or as a TPM's NV index holds it), has to be
-//! for the right kind of key ([`extensions`]), and has to lead to one of the [`Roots`](crate::Roots) ([`path`]), by
-//! signatures ([`signature`]) of authorities that may give them. Revocation is not asked for: makers of TPMs revoke
-//! authorities, not TPMs, and an authority that is revoked is taken out of `roots/`.
+//! The way through: a certificate is read, from a file ([`StoredCertificate`]) or as a TPM's NV index holds it; it has
+//! to be for the right kind of key ([`extensions`]); and it has to lead to one of the [`Roots`] ([`path`]), by
+//! signatures ([`signature`]) of authorities that may give them. Revocation is not asked for: that needs a network, and
+//! makers of TPMs revoke authorities, which are then taken out of `roots/`.
 
 mod class;
 mod constraints;
@@ -129,12 +129,26 @@ impl VerifiedEndorsement {
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateRefused> {
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|error| CertificateRefused::Malformed(error.to_string()))?;
+    if !is_framed(certificate.as_raw()).unwrap_or(false) {
+        return Err(CertificateRefused::Malformed("what is around its signed part is not DER".to_owned()));
+    }
     let padding = |byte| rest.iter().all(|other| *other == byte);
     if padding(0x00) || padding(0xff) || rest == b"\n" {
         Ok(certificate)
     } else {
         Err(CertificateRefused::Malformed(format!("{} bytes behind its end", rest.len())))
     }
+}
+
+/// Whether all that no signature covers has the one form that it can have: the headers, the algorithm, which is the one
+/// in the signed part byte for byte, and the header of the signature. The parser takes more than that, and then a
+/// certificate that somebody changed would still be that certificate, and have another fingerprint.
+fn is_framed(certificate: &[u8]) -> Option<bool> {
+    let mut parts = der::elements(der::only(der::SEQUENCE, certificate)?);
+    let (signed, algorithm, signature) = (parts.next()??, parts.next()??, parts.next()??);
+    let inside = der::elements(signed.content).flatten().find(|field| field.tag == der::SEQUENCE)?;
+    let tags = signed.tag == der::SEQUENCE && signature.tag == der::BIT_STRING;
+    Some(tags && algorithm.whole == inside.whole && signature.content.first() == Some(&0) && parts.next().is_none())
 }
 
 fn check_dates(certificate: &X509Certificate<'_>, now: UnixSeconds) -> Result<(), CertificateRefused> {

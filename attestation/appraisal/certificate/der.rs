@@ -1,4 +1,4 @@
-//! Just enough DER (X.690) for the extensions that the certificate parser leaves alone.
+//! Just enough DER (X.690) for what the certificate parser leaves alone.
 
 /// An element: its identifier octet, and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,7 @@ pub(super) struct Element<'a> {
 }
 
 pub(super) const INTEGER: u8 = 0x02;
+pub(super) const BIT_STRING: u8 = 0x03;
 pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
@@ -37,10 +38,17 @@ pub(super) fn only(tag: u8, bytes: &[u8]) -> Option<&[u8]> {
 /// The first element, and what is behind it.
 fn element(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
     let (&[tag, length], rest) = bytes.split_first_chunk::<2>()?;
+    // The shortest form, and no other.
     let (length, rest) = match length {
         0..=0x7f => (usize::from(length), rest),
-        0x81 => rest.split_first().map(|(length, rest)| (usize::from(*length), rest))?,
-        0x82 => rest.split_first_chunk::<2>().map(|(length, rest)| (usize::from(u16::from_be_bytes(*length)), rest))?,
+        0x81 => rest
+            .split_first()
+            .map(|(length, rest)| (usize::from(*length), rest))
+            .filter(|(length, _)| *length > 0x7f)?,
+        0x82 => rest
+            .split_first_chunk::<2>()
+            .map(|(length, rest)| (usize::from(u16::from_be_bytes(*length)), rest))
+            .filter(|(length, _)| *length > 0xff)?,
         _ => return None,
     };
     let (content, behind) = rest.split_at_checked(length)?;

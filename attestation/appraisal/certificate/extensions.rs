@@ -13,6 +13,9 @@ const AK_CERTIFICATE: Oid<'static> = oid!(2.23.133.8.3);
 /// `id-ce-policyConstraints`.
 const POLICY_CONSTRAINTS: Oid<'static> = oid!(2.5.29.36);
 
+/// Extensions that the checks read: subjectAltName, keyUsage, basicConstraints, extKeyUsage.
+const READ: [Oid<'static>; 4] = [oid!(2.5.29.17), oid!(2.5.29.15), oid!(2.5.29.19), oid!(2.5.29.37)];
+
 /// Which key of a TPM a certificate has to be for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -100,6 +103,11 @@ pub(super) fn check_extensions(certificate: &X509Certificate<'_>) -> Result<(), 
         return Err(CertificateRefused::Malformed(format!("`{}` has an extension twice", shown(certificate))));
     }
     for extension in certificate.extensions() {
+        // One that can't be read must not count as one that isn't there.
+        if matches!(extension.parsed_extension(), ParsedExtension::ParseError { .. }) && READ.contains(&extension.oid) {
+            let what = format!("extension {} of `{}`", extension.oid.to_id_string(), shown(certificate));
+            return Err(CertificateRefused::Malformed(what));
+        }
         if extension.oid == POLICY_CONSTRAINTS {
             let constraint = "policyConstraints".to_owned();
             return Err(CertificateRefused::Constraint { authority: shown(certificate), constraint });

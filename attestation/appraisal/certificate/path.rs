@@ -93,14 +93,14 @@ impl<'a> Search<'a> {
         self.left = self.left.checked_sub(1).ok_or(CertificateRefused::ManyCandidates { most: MOST_CANDIDATES })?;
         let (_, issuer) = X509Certificate::from_der(authority.der())
             .map_err(|error| CertificateRefused::Malformed(error.to_string()))?;
-        let signed = self
-            .path
-            .last()
-            .filter(|last| IssuerKey::of(issuer.public_key()).is_some_and(|key| scheme.verify(&key, last)));
-        let Some(last) = signed else {
-            let subject = self.path.last().map(shown).unwrap_or_default();
-            return Err(CertificateRefused::Signature { subject, issuer: shown(&issuer) });
-        };
+        let Some(last) = self.path.last() else { return Err(unknown("")) };
+        let key = IssuerKey::of(issuer.public_key()).ok_or_else(|| CertificateRefused::NotAuthority {
+            subject: shown(&issuer),
+            lack: "its key is too short, or of a kind that is not understood",
+        })?;
+        if !scheme.verify(&key, last) {
+            return Err(CertificateRefused::Signature { subject: shown(last), issuer: shown(&issuer) });
+        }
         // RFC 5280 §6.1: no certificate is on a path twice. One key under one name is one authority, however many
         // certificates it has.
         let again = self.path.iter().any(|other| {
@@ -110,8 +110,8 @@ impl<'a> Search<'a> {
             return Err(unknown(&show(last.issuer())));
         }
         let between = self.path.iter().skip(1).filter(|other| !self_issued(other)).count();
-        check_authority(&issuer, between)?;
         check_extensions(&issuer)?;
+        check_authority(&issuer, between)?;
         let leaf_only = |(place, other): &(usize, &X509Certificate<'_>)| *place == 0 || !self_issued(other);
         constraints::check(&issuer, self.path.iter().enumerate().filter(leaf_only).map(|(_, other)| other))?;
         match authority.anchor() {

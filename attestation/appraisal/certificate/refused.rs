@@ -2,6 +2,7 @@
 
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::time::UnixSeconds;
+use x509_parser::time::ASN1Time;
 
 /// Why a certificate is not believed. Names are as [`super::VerifiedEndorsement::chain`] shows them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,7 +11,7 @@ pub enum CertificateRefused {
     #[error("not an X.509 certificate: {0}")]
     Malformed(String),
     /// Not valid now.
-    #[error("the certificate of `{subject}` is valid from {not_before} to {not_after}, and it is {now}")]
+    #[error("the certificate of `{subject}` is not valid now")]
     Validity {
         /// Whose.
         subject: String,
@@ -53,7 +54,7 @@ pub enum CertificateRefused {
         issuer: String,
     },
     /// Signed with a hash function that is broken.
-    #[error("the certificate of `{subject}` is signed with {algorithm}, which anybody may have forged")]
+    #[error("the certificate of `{subject}` is signed with {algorithm}, which proves nothing any more")]
     BrokenHash {
         /// Whose.
         subject: String,
@@ -137,7 +138,11 @@ impl Explain for CertificateRefused {
         let report = |code| Report::new(code, Fault::Identity, self.to_string());
         match self {
             Self::Malformed(_) => report("AR-E401"),
-            Self::Validity { .. } => report("AR-E402").hint("is the clock right?"),
+            Self::Validity { not_before, not_after, now, .. } => report("AR-E402")
+                .fact("valid from", date(*not_before))
+                .fact("valid until", date(*not_after))
+                .fact("now", date(i64::try_from(now.0).unwrap_or(i64::MAX)))
+                .hint("is the clock right?"),
             Self::UnknownIssuer { .. } => report("AR-E403").hint(
                 "an intermediate may be missing, or it is a maker that is not known here. \
                  The broker's admin may add a root: `attest-broker root add --class CLASS FILE`",
@@ -159,4 +164,8 @@ impl Explain for CertificateRefused {
             Self::ManyCandidates { .. } => report("AR-E419"),
         }
     }
+}
+
+fn date(seconds: i64) -> String {
+    ASN1Time::from_timestamp(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }

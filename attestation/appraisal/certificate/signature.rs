@@ -12,6 +12,7 @@ use x509_parser::signature_algorithm::RsaSsaPssParams;
 use x509_parser::x509::AlgorithmIdentifier;
 
 const RSASSA_PSS: Oid<'static> = oid!(1.2.840.113549.1.1.10);
+const SHA1: Oid<'static> = oid!(1.3.14.3.2.26);
 const MGF1: Oid<'static> = oid!(1.2.840.113549.1.1.8);
 
 /// How a certificate says that it is signed.
@@ -76,7 +77,11 @@ impl Scheme {
             return Err(CertificateRefused::BrokenHash { subject: shown(certificate), algorithm });
         }
         if named.algorithm == RSASSA_PSS {
-            return pss(named).ok_or_else(|| refused("PSS with parameters".to_owned()));
+            let parameters = pss_parameters(named).ok_or_else(|| refused("PSS of malformed parameters".to_owned()))?;
+            if *parameters.hash_algorithm_oid() == SHA1 {
+                return Err(CertificateRefused::BrokenHash { subject: shown(certificate), algorithm: "SHA-1 and PSS" });
+            }
+            return pss(&parameters).ok_or_else(|| refused("PSS of an odd kind".to_owned()));
         }
         SCHEMES
             .iter()
@@ -121,9 +126,12 @@ impl Scheme {
     }
 }
 
+fn pss_parameters<'a>(algorithm: &'a AlgorithmIdentifier<'_>) -> Option<RsaSsaPssParams<'a>> {
+    RsaSsaPssParams::try_from(algorithm.parameters.as_ref()?).ok()
+}
+
 /// PSS with one hash function for the message and for the mask, as RFC 4055 §3.1 recommends and everybody does.
-fn pss(algorithm: &AlgorithmIdentifier<'_>) -> Option<Scheme> {
-    let parameters = RsaSsaPssParams::try_from(algorithm.parameters.as_ref()?).ok()?;
+fn pss(parameters: &RsaSsaPssParams<'_>) -> Option<Scheme> {
     let mask = parameters.mask_gen_algorithm().ok()?;
     let (_, hash) = HASHES.into_iter().find(|(hash, _)| hash == parameters.hash_algorithm_oid())?;
     let same = mask.mgf == MGF1 && mask.hash == *parameters.hash_algorithm_oid() && parameters.trailer_field() == 1;

@@ -1,9 +1,10 @@
 //! The shipped certificates keep what their manifest says.
 
 use super::shipped::{SHIPPED, Shipped};
-use super::{Authority, Roots};
-use crate::certificate::{leads_to, signed_by_itself};
+use super::{Anchor, Authority, Roots};
+use crate::certificate::{TpmClass, leads_to, signed_by_itself};
 use attest_evidence::Sha256Digest;
+use attest_evidence::report::Explain as _;
 use attest_evidence::time::UnixSeconds;
 
 /// 24 November 2026.
@@ -68,6 +69,18 @@ fn every_root_is_signed_by_itself_but_those_that_are_listed() {
     let roots = SHIPPED.iter().filter(|shipped| shipped.anchor.is_some());
     let others: Vec<&str> = roots.filter(|root| !signed_by_itself(root.der)).map(|root| root.file).collect();
     assert_eq!(others, NOT_SELF_SIGNED);
+}
+
+/// Whom a root may vouch for is asked of the authority right under it.
+#[test]
+fn a_root_for_one_maker_vouches_for_no_other() {
+    let shipped = |name: &str| SHIPPED.iter().find(|shipped| shipped.file == name).unwrap();
+    let (root, under) = (shipped("st/globalsign-root-ca.der"), shipped("st/stm-tpm-ek-root-ca.der"));
+    assert_eq!(leads_to(under.der, &Roots::built_in(), NOW), Ok(TpmClass::Discrete));
+    let mut roots = Roots::default();
+    roots.add(root.der.into(), Some(Anchor::only_for(TpmClass::Discrete, "Another Maker"))).unwrap();
+    let refused = leads_to(under.der, &roots, NOW).unwrap_err();
+    assert_eq!(refused.report().code.as_str(), "AR-E417");
 }
 
 #[test]
