@@ -15,6 +15,7 @@ mod pack;
 mod quote;
 mod run;
 mod sign;
+mod verify;
 
 use attest_evidence::report::Report;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -71,6 +72,9 @@ enum Action {
     Measure(measure::Measure),
     /// Quote PCRs, for your own use
     Quote(quote::Quote),
+    /// Check evidence, on this machine alone
+    #[command(subcommand)]
+    Verify(verify::Verify),
     /// List, make and delete keys
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Action::Enroll(enroll) => end(enroll.execute(&global)),
         Action::Measure(measure) => end(measure.execute(&global)),
         Action::Quote(quote) => end(quote.execute(&global)),
+        Action::Verify(verify) => end(verify.execute(&global)),
         Action::Keys(keys) => end(keys.execute(&global)),
         Action::Sign(sign) => end(sign.execute(&global)),
         Action::Job(job) => end(job.execute(&global)),
