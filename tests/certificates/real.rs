@@ -120,8 +120,8 @@ fn an_authority_of_the_right_name_is_not_enough() {
 
 /// An authority of one AMD Pluton, which signs that TPM's keys: the device brings it along.
 #[test]
-fn the_authority_of_one_device_leads_to_its_maker() {
-    assert_eq!(code(ek("amd-pluton-device-authority.der")), "AR-E405");
+fn the_authority_of_one_device_is_not_that_device_s_key() {
+    assert_eq!(code(ek("amd-pluton-device-authority.pem")), "AR-E405");
 }
 
 #[test]
