@@ -4,6 +4,7 @@
 //! A test named after a row of the threat list (`q01_…`) proves the refusal and its reason code.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that can't go on has failed")]
 
+mod certificates;
 mod exchange;
 mod house;
 mod jobs;

@@ -1,7 +1,8 @@
 //! Why a TPM is believed at enrolment.
 
-use crate::certificate::{CertificateRefused, Roots, TpmClass, VerifiedEndorsement};
+use crate::certificate::{CertificateRefused, TpmClass, VerifiedEndorsement};
 use crate::key::AttestationKey;
+use crate::roots::Roots;
 use attest_evidence::exchange::Endorsement;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::time::UnixSeconds;

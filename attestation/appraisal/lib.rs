@@ -3,7 +3,8 @@
 //! No I/O, no clock, no C. Each judgement is a type whose one constructor is the code that judged:
 //!
 //! * [`AttestationKey`]: a public area that a quote may be believed from;
-//! * [`VerifiedEndorsement`]: a certificate that leads to a root, and the [`TpmClass`] that root stands for;
+//! * [`VerifiedEndorsement`]: a certificate that leads to one of the [`Roots`], and the [`TpmClass`] that root
+//!   stands for;
 //! * [`VerifiedQuote`]: a quote by that key, for this request, over exactly these PCRs;
 //! * [`ci::VerifiedToken`]: what a CI system has said of a job;
 //! * [`AppraisedHost`]: the machine behind it. The broker grants nothing without one;
@@ -19,9 +20,12 @@ mod host;
 mod key;
 mod log;
 mod quote;
+mod roots;
 mod signature;
 
-pub use certificate::{CertificateRefused, Roots, TpmClass, VerifiedEndorsement};
+pub use certificate::{
+    CertificateRefused, Manufacturer, Specification, StoredCertificate, TpmClass, TpmDescription, VerifiedEndorsement,
+};
 pub use endorsement::{EndorsementRefused, ProvenEndorsement};
 pub use host::{
     AppraisedHost, Continuity, ContinuityRefused, EnrolledRunner, HostEvidence, HostRefused, Purpose, QuotedHost,
@@ -31,3 +35,4 @@ pub use log::LogRefused;
 pub use quote::{
     LoneQuote, MeasuredList, ParsedQuote, QuoteRefused, QuotingKey, RawQuote, VerifiedLoneQuote, VerifiedQuote,
 };
+pub use roots::Roots;

@@ -74,6 +74,9 @@ enum Action {
     Measure(measure::Measure),
     /// Quote PCRs, for your own use
     Quote(quote::Quote),
+    /// Check evidence, on this machine alone
+    #[command(subcommand)]
+    Verify(verify::Verify),
     /// List, make and delete keys
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -85,9 +88,6 @@ enum Action {
     /// Read the kernel's measurement lists
     #[command(subcommand)]
     Ima(ima::Ima),
-    /// Check evidence in files. Needs no TPM and no network
-    #[command(subcommand)]
-    Verify(verify::Verify),
     /// Begin and end a CI job: what the runner's hooks call
     #[command(subcommand)]
     Job(job::Job),
@@ -117,6 +117,7 @@ fn main() -> ExitCode {
         Action::Enroll(enroll) => end(enroll.execute(&global)),
         Action::Measure(measure) => end(measure.execute(&global)),
         Action::Quote(quote) => end(quote.execute(&global)),
+        Action::Verify(verify) => end(verify.execute(&global)),
         Action::Keys(keys) => end(keys.execute(&global)),
         Action::Sign(sign) => end(sign.execute(&global)),
         Action::EventLog(command) => match command.execute(&global) {
@@ -124,7 +125,6 @@ fn main() -> ExitCode {
             Err(report) => end(Err(report)),
         },
         Action::Ima(ima) => end(ima.execute(&global)),
-        Action::Verify(verify) => end(verify.execute(&global)),
         Action::Job(job) => end(job.execute(&global)),
         Action::Agent(agent) => end(agent.execute()),
         Action::Doctor(doctor) => doctor.execute(&global),

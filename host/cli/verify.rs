@@ -1,5 +1,6 @@
-//! `verify`: whether evidence is what it says.
+//! `verify`: evidence of others, checked on this machine, without a broker and without a TPM.
 
+mod ek;
 mod quote;
 
 use crate::Global;
@@ -9,13 +10,16 @@ use clap::Subcommand;
 /// Check evidence in files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verify {
-    /// Check a quote, and what was quoted
+    /// Whether a certificate of an endorsement key leads to a TPM's maker, and what it says of the TPM
+    Ek(ek::Ek),
+    /// Whether a quote is a key's, and what it covers
     Quote(quote::Quote),
 }
 
 impl Verify {
     pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         match self {
+            Self::Ek(ek) => ek.execute(global),
             Self::Quote(quote) => quote.execute(global),
         }
     }

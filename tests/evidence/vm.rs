@@ -127,7 +127,8 @@ impl Boot {
 impl Quote {
     fn verify(&self, log: Option<&EventLog<'_>>, policy: HashPolicy) -> Result<VerifiedLoneQuote, QuoteRefused> {
         let Self { message, signature, nonce, pcrs, .. } = self;
-        LoneQuote { message, signature, nonce: Some(nonce), pcrs: Some(pcrs), log, policy }.verify(&self.key)
+        LoneQuote { message, signature, nonce: Some(nonce), pcrs: Some(pcrs), log, measurements: None, policy }
+            .verify(&self.key)
     }
 }
 

@@ -39,20 +39,21 @@ impl Transaction for AddRoot {
 }
 
 impl Store {
-    /// All certificates that vouch for TPMs.
+    /// All certificates that vouch for TPMs: the makers' that ship with the program, and those that an admin added.
     ///
     /// # Errors
     /// Whatever SQLite reports.
     pub async fn roots(&self) -> Result<Roots, StoreError> {
-        let mut roots = Roots::default();
+        let mut roots = Roots::built_in();
         for row in sqlx::query("SELECT class, certificate FROM roots").fetch_all(&self.readers).await? {
             match row.get::<Option<String>, _>(0) {
                 Some(class) => {
                     let class = class.parse().map_err(|_| StoreError::Row("TPM class"))?;
-                    roots.add_root(class, row.get(1));
+                    roots.add_root(class, row.get(1))
                 }
                 None => roots.add_intermediate(row.get(1)),
             }
+            .map_err(|_| StoreError::Row("certificate that vouches for TPMs"))?;
         }
         Ok(roots)
     }
