@@ -91,8 +91,8 @@ fn a_maker_of_one_s_own_is_known_by_its_root_and_chain() {
 fn wrong_commands_and_missing_files_are_told_apart() {
     let tpm = file("st-ek-rsa.nv");
     let tpm = tpm.to_str().unwrap();
-    verify(&["/nonexistent"]).refused(3, "AR-C701");
-    verify(&[tpm, "--chain", file("three-bytes.pem").to_str().unwrap()]).refused(2, "AR-C702");
+    verify(&["/nonexistent"]).refused(3, "AR-C703");
+    verify(&[tpm, "--chain", file("three-bytes.pem").to_str().unwrap()]).refused(2, "AR-C704");
     for wrong in [
         &[tpm, "--root", tpm][..],
         &[tpm, "--class", "discrete"],

@@ -4,7 +4,7 @@ use super::maker::{Authority, plain, roots, verify};
 use super::{NOW, certificate, code, file};
 use crate::support::{directory, run};
 use attest_appraisal::{Roots, TpmClass, VerifiedEndorsement};
-use attest_evidence::tpm::Parameters;
+use attest_evidence::tpm::PublicKey;
 use rcgen::KeyPair;
 use std::path::Path;
 use std::process::Command;
@@ -50,7 +50,7 @@ fn a_certificate_is_for_one_key() {
     let parameters = |key: &KeyPair| {
         let point = key.public_key_raw();
         let (x, y) = point[1..].split_at(32);
-        Parameters::P256 { ecdsa: false, x: x.try_into().unwrap(), y: y.try_into().unwrap() }
+        PublicKey::P256 { x: x.try_into().unwrap(), y: y.try_into().unwrap() }
     };
     let verified = verify(&root.certify(&key, plain), &roots(&root, &[])).unwrap();
     assert!(verified.is_for(&parameters(&key)));

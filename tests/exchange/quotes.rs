@@ -165,7 +165,7 @@ async fn q10_the_key_chooses_the_algorithm() {
             signature
         };
     };
-    assert_eq!(refusal(forged(&rig, &key, sha1).await), "AR-E201");
+    assert_eq!(refusal(forged(&rig, &key, sha1).await), "AR-E203");
 
     let key = SoftAk::rsa(2048, 0x14);
     key.insert(&broker, "rsa").await;
@@ -226,7 +226,7 @@ async fn a_log_that_nobody_can_appraise_is_refused() {
     let bound = write_bound(&challenge, &rig.request()).unwrap();
     let quote = rig.quote(&challenge, &bound).await;
     let pcrs = quote.pcrs.to_bytes();
-    let logs = vec![(1, b"an event log".as_slice())];
+    let logs = vec![(9, b"a log of tomorrow".as_slice())];
     let evidence = RawEvidence { quote: &quote.message, signature: &quote.signature, pcrs: &pcrs, logs };
     assert_eq!(refusal(rig.send(write_exchange(&bound, &evidence).unwrap()).await), "AR-E304");
 }

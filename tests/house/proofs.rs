@@ -67,8 +67,23 @@ fn nobody_makes_a_grant_out_of_nothing() {
         // Fields are private: E0451.
         (
             "E0451",
-            "pub fn forge(quote: attest_appraisal::VerifiedQuote, old: attest_appraisal::AppraisedHost)
-             -> attest_appraisal::AppraisedHost { attest_appraisal::AppraisedHost { quote, ..old } }",
+            "pub fn forge(quoted: attest_appraisal::QuotedHost, old: attest_appraisal::AppraisedHost)
+             -> attest_appraisal::AppraisedHost { attest_appraisal::AppraisedHost { quoted, ..old } }",
+        ),
+        (
+            "E0451",
+            "pub fn forge(quote: attest_appraisal::VerifiedQuote, old: attest_appraisal::QuotedHost)
+             -> attest_appraisal::QuotedHost { attest_appraisal::QuotedHost { quote, ..old } }",
+        ),
+        (
+            "E0451",
+            "pub fn forge(facts: &attest_appraisal::boot::BootFacts) -> attest_appraisal::boot::VerifiedBoot<'_> {
+             attest_appraisal::boot::VerifiedBoot { facts } }",
+        ),
+        (
+            "E0451",
+            "pub fn forge() -> attest_appraisal::boot::ApprovedBoot {
+             attest_appraisal::boot::ApprovedBoot { name: String::new() } }",
         ),
         (
             "E0451",

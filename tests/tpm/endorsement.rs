@@ -194,8 +194,9 @@ async fn a_cloud_s_attestation_key_is_believed_for_its_certificate() {
         ak: key.public.clone(),
     };
     assert_eq!(refusal(client.begin_enrolment(&request(certificate(other))).await), "AR-E408");
+    // It names the cloud that is trusted, and that one has not signed it.
     let stranger = Cloud::new().certify(&one.folder.path().join("ak.pem"));
-    assert_eq!(refusal(client.begin_enrolment(&request(stranger)).await), "AR-E403");
+    assert_eq!(refusal(client.begin_enrolment(&request(stranger)).await), "AR-E409");
 
     // The right certificate, and a quote for something else than what this broker chose.
     let begun = client.begin_enrolment(&request(certificate(one))).await.unwrap();

@@ -5,7 +5,7 @@ use crate::bytes::{Malformed, Problem, Reader};
 use crate::digest::to_hex;
 use crate::uefi::guid::Guid;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Writes the text of a node.
 pub(super) fn write(node: &Node<'_>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
