@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 mod eventlogs;
+mod quotes;
 
+use attest_evidence::tpm::PublicKey;
 use std::path::PathBuf;
 
 fn testdata(path: &str) -> PathBuf {
@@ -13,4 +15,11 @@ fn testdata(path: &str) -> PathBuf {
 
 fn read(path: &str) -> Vec<u8> {
     std::fs::read(testdata(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A key out of a `PUBLIC KEY` file (RFC 7468 §13).
+fn pem(text: &[u8]) -> PublicKey {
+    let text = std::str::from_utf8(text).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    PublicKey::from_spki(&data_encoding::BASE64.decode(body.as_bytes()).unwrap()).unwrap()
 }
