@@ -5,18 +5,18 @@
 //! verifiers.
 
 mod areas;
-mod case;
-mod events;
+pub(crate) mod case;
+pub(crate) mod events;
 mod judge;
-mod keys;
-mod lists;
+pub(crate) mod keys;
+pub(crate) mod lists;
 mod logs;
 mod mass;
 mod measurements;
-mod parents;
+pub(crate) mod parents;
 mod quotes;
 mod signatures;
-mod statement;
+pub(crate) mod statement;
 mod stored;
 
 use attest_appraisal::{AttestationKey, RawQuote};
@@ -48,7 +48,7 @@ fn good() -> Vec<Case> {
 }
 
 /// All cases, the good evidence first.
-fn all() -> Vec<Case> {
+pub(crate) fn evidence() -> Vec<Case> {
     [good(), quotes::cases(), signatures::cases(), logs::cases(), measurements::cases(), areas::cases()].concat()
 }
 
@@ -62,7 +62,7 @@ fn wanted(verdict: &Verdict) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn every_case_gets_its_verdict() {
-    let cases = all();
+    let cases = evidence();
     let verdicts: BTreeMap<_, _> = cases.iter().map(|case| (&case.name, &case.verdict)).collect();
     assert_eq!(verdicts.len(), cases.len(), "two cases have one name");
     let mut wrong = Vec::new();
@@ -79,12 +79,12 @@ fn every_case_gets_its_verdict() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let kinds = [Kind::Quote, Kind::Eventlog, Kind::Ima, Kind::Key];
     let count = |kind| cases.iter().filter(|case| case.kind == kind).count();
-    assert_eq!(kinds.map(count), [140, 127, 65, 32]);
+    assert_eq!(kinds.map(count), [140, 129, 65, 32]);
 }
 
 #[test]
 fn no_case_is_its_parent() {
-    let cases = all();
+    let cases = evidence();
     let digests: BTreeSet<_> = cases.iter().map(Case::digest).collect();
     assert_eq!(digests.len(), cases.len());
 }
@@ -92,7 +92,7 @@ fn no_case_is_its_parent() {
 /// A broker looks at quotes by another way, with a selection of its own. What is refused here is refused there.
 #[test]
 fn no_case_is_believed_in_an_exchange() {
-    let quotes = || all().into_iter().filter(|case| case.kind == Kind::Quote && case.files.contains_key(PUBLIC));
+    let quotes = || evidence().into_iter().filter(|case| case.kind == Kind::Quote && case.files.contains_key(PUBLIC));
     let believed = |case: &Case| {
         let Ok(key) = AttestationKey::check(case.file(PUBLIC)) else { return false };
         let values = pcrs(&case.files);

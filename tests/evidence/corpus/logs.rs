@@ -285,6 +285,7 @@ impl Logs {
         };
         vec![
             self.bytes("empty", "AR-E501", "nothing", Vec::new()),
+            self.bytes("zeros", "AR-E501", "zeros: the memory that was reserved, and no log in it", vec![0; 512]),
             self.bytes("header-alone", "AR-E506", "the header alone", header.clone()),
             self.bytes("no-header", headless, "without the header", bytes[header.len()..].to_vec()),
             self.bytes("junk-behind", "AR-E501", "eleven bytes behind the last event", behind(b"other bytes")),

@@ -3,7 +3,7 @@
 use super::case::{Case, Files, IMA, Kind, LOG, MESSAGE, NONCE, PCRS, PEM, PUBLIC, SIGNATURE, Verdict};
 use super::judge::judge;
 use super::mass::{self, Rule};
-use super::{all, wanted};
+use super::{evidence, wanted};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub(crate) fn key(name: &str) -> String {
 
 /// All files, by path. A file that is the same as its parent's is there once.
 fn rendered() -> BTreeMap<String, Vec<u8>> {
-    let cases = all();
+    let cases = evidence();
     let by_name: BTreeMap<_, _> = cases.iter().map(|case| (case.name.as_str(), case)).collect();
     let mut out = BTreeMap::new();
     let mut entries = Vec::new();
