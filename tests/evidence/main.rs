@@ -5,6 +5,7 @@
 
 mod corpus;
 mod eventlogs;
+mod oracle;
 mod quotes;
 
 use attest_evidence::tpm::PublicKey;

@@ -211,6 +211,18 @@ fn a_log_of_an_earlier_boot_of_the_same_machine_is_refused() {
     }
 }
 
+/// What a real key has signed and is no quote: that it was created in its TPM.
+#[test]
+fn a_real_statement_of_creation_is_no_quote() {
+    let folder = Folder::read("gce/windows_gcp_shielded_vm");
+    let file = |name: &str| read(&format!("quotes/{}/{name}", folder.name));
+    let (message, signature) = (file("creation.msg"), file("creation.sig"));
+    let quote =
+        LoneQuote { message: &message, signature: &signature, policy: HashPolicy::Legacy, ..LoneQuote::default() };
+    let refused = quote.verify(&QuotingKey::Bare(folder.key.clone().unwrap())).unwrap_err();
+    assert_eq!(refused.report().code.as_str(), "AR-E201", "{refused}");
+}
+
 /// A TPM that is asked for PCRs of a bank that it does not have quotes nothing at all, and signs it.
 #[test]
 fn a_real_quote_of_nothing_is_refused() {
