@@ -6,6 +6,7 @@
 mod corpus;
 mod eventlogs;
 mod oracle;
+mod properties;
 mod quotes;
 
 use attest_evidence::tpm::PublicKey;

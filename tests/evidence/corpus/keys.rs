@@ -5,7 +5,7 @@
 use super::stored;
 use attest_evidence::HashAlgorithm;
 use attest_evidence::bytes::put_sized_u16;
-use attest_evidence::tpm::{CURVE_P256, algorithm};
+use attest_evidence::tpm::{CURVE_P256, CURVE_P384, algorithm};
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::pkcs8::DecodePrivateKey as _;
 use rsa::pkcs8::DecodePrivateKey as _;
@@ -19,6 +19,7 @@ const SHA256: HashAlgorithm = HashAlgorithm::Sha256;
 /// A key whose private half the test has.
 pub(crate) enum TestKey {
     P256(Box<p256::ecdsa::SigningKey>),
+    P384(Box<p384::ecdsa::SigningKey>),
     /// With the scheme of its public area.
     Rsa(Box<RsaPrivateKey>, u16),
 }
@@ -33,7 +34,7 @@ pub(crate) struct SignatureParts {
 }
 
 /// A `TPMT_PUBLIC`, in parts.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Area {
     pub(crate) kind: u16,
     pub(crate) name_alg: u16,
@@ -55,13 +56,17 @@ impl TestKey {
         Self::P256(Box::new(p256::ecdsa::SigningKey::from_pkcs8_pem(&pem).unwrap()))
     }
 
+    pub(crate) fn p384(name: &str) -> Self {
+        Self::P384(Box::new(p384::ecdsa::SigningKey::from_pkcs8_pem(&stored::key(name)).unwrap()))
+    }
+
     pub(crate) fn rsa(name: &str, scheme: u16) -> Self {
         Self::Rsa(Box::new(RsaPrivateKey::from_pkcs8_pem(&stored::key(name)).unwrap()), scheme)
     }
 
     pub(crate) const fn scheme(&self) -> u16 {
         match self {
-            Self::P256(_) => algorithm::ECDSA,
+            Self::P256(_) | Self::P384(_) => algorithm::ECDSA,
             Self::Rsa(_, scheme) => *scheme,
         }
     }
@@ -73,6 +78,11 @@ impl TestKey {
                 let point = key.verifying_key().to_sec1_point(false);
                 let unique = vec![point.x().unwrap().to_vec(), point.y().unwrap().to_vec()];
                 (algorithm::ECC, vec![CURVE_P256, algorithm::NULL], unique)
+            }
+            Self::P384(key) => {
+                let point = key.verifying_key().to_sec1_point(false);
+                let unique = vec![point.x().unwrap().to_vec(), point.y().unwrap().to_vec()];
+                (algorithm::ECC, vec![CURVE_P384, algorithm::NULL], unique)
             }
             Self::Rsa(key, _) => {
                 let bits = u16::try_from(key.size() * 8).unwrap();
@@ -108,6 +118,11 @@ impl TestKey {
         let values = match self {
             Self::P256(key) => {
                 let signature: p256::ecdsa::Signature = key.sign_prehash(digest.as_bytes()).unwrap();
+                let (r, s) = signature.split_bytes();
+                vec![r.to_vec(), s.to_vec()]
+            }
+            Self::P384(key) => {
+                let signature: p384::ecdsa::Signature = key.sign_prehash(digest.as_bytes()).unwrap();
                 let (r, s) = signature.split_bytes();
                 vec![r.to_vec(), s.to_vec()]
             }
