@@ -13,7 +13,7 @@ pub use reference::{
 };
 pub use rules::{ApprovedBoot, BootRefused, Candidate};
 
-use crate::log::{FIRMWARE, LogRefused};
+use crate::log::LogRefused;
 use attest_evidence::eventlog::{EventLog, Meaning, Measured};
 use attest_evidence::tpm::{PcrIndex, PcrValues};
 use attest_evidence::uefi::signature_list::{Authority, AuthorityKind, SignatureKind};
@@ -90,8 +90,9 @@ impl ReplayedLog {
         Self { values: log.replay(BANK).values().clone(), without_digest: uncovered, facts: BootFacts::of(log) }
     }
 
-    /// Checks that the log leads to the quoted values: those of all PCRs that it extends, and those that firmware would
-    /// have extended.
+    /// Checks that the log leads to the quoted values, of all PCRs: one that has no event in it must be as it was at
+    /// reset. Otherwise whoever leaves all events of a PCR out would have it judged by none. Only the kernel's own
+    /// measurements have a list of their own.
     ///
     /// The caller must have verified the quote that `quoted` is from.
     ///
@@ -101,8 +102,8 @@ impl ReplayedLog {
         for (pcr, value) in quoted.iter() {
             let replayed = match self.values.get(&pcr) {
                 Some(replayed) => *replayed,
-                None if FIRMWARE.contains(&pcr.get()) => Digest::zero(BANK),
-                None => continue,
+                None if pcr == PcrIndex::IMA => continue,
+                None => pcr.at_reset(BANK),
             };
             if replayed.as_bytes() != value {
                 let quoted = Digest::from_bytes(BANK, value).unwrap_or(Digest::zero(BANK));

@@ -31,7 +31,7 @@ pub use host::{
     AppraisedHost, Continuity, ContinuityRefused, EnrolledRunner, HostEvidence, HostRefused, Purpose, QuotedHost,
 };
 pub use key::{AttestationKey, HashPolicy, KeyRefused};
-pub use log::LogRefused;
+pub use log::{Accounted, LogRefused};
 pub use quote::{
     LoneQuote, MeasuredList, ParsedQuote, QuoteRefused, QuotingKey, RawQuote, VerifiedLoneQuote, VerifiedQuote,
 };

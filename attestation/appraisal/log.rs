@@ -34,12 +34,21 @@ pub enum LogRefused {
     },
 }
 
+/// How far a log accounts for what was quoted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accounted {
+    /// PCRs that the log leads to.
+    pub explained: Vec<PcrIndex>,
+    /// PCRs that somebody extended of whom the log says nothing: an operating system, or whoever left events out.
+    pub unexplained: Vec<PcrIndex>,
+}
+
 /// PCRs that firmware and nobody else extends before the operating system starts: a log that has no events of one says that
 /// it is as it was at reset (PC Client Platform Firmware Profile §3.3.4).
-pub(crate) const FIRMWARE: std::ops::RangeInclusive<u8> = 0..=7;
+const FIRMWARE: std::ops::RangeInclusive<u8> = 0..=7;
 
 /// Checks that `log` leads to the quoted `values` of `bank`: those of all PCRs that it extends, and of those that firmware
-/// would have extended. Returns the PCRs that it accounts for.
+/// would have extended. Returns how far it accounts for them.
 ///
 /// # Errors
 /// See [`LogRefused`].
@@ -47,19 +56,24 @@ pub(crate) fn leads_to(
     log: &EventLog<'_>,
     bank: HashAlgorithm,
     values: &BTreeMap<PcrIndex, Digest>,
-) -> Result<Vec<PcrIndex>, LogRefused> {
+) -> Result<Accounted, LogRefused> {
     let replay = log.replay(bank);
-    let mut accounted = Vec::new();
+    let mut accounted = Accounted::default();
     for (pcr, quoted) in values {
         let replayed = match replay.values().get(pcr) {
             Some(value) => *value,
             None if FIRMWARE.contains(&pcr.get()) => Digest::zero(bank),
-            None => continue,
+            None => {
+                if *quoted != pcr.at_reset(bank) {
+                    accounted.unexplained.push(*pcr);
+                }
+                continue;
+            }
         };
         if replayed != *quoted {
             return Err(LogRefused::Replay { bank, pcr: *pcr, replayed, quoted: *quoted });
         }
-        accounted.push(*pcr);
+        accounted.explained.push(*pcr);
     }
     let uncovered = log
         .events()

@@ -146,6 +146,9 @@ impl<'a> EventLog<'a> {
         }
         let end = bytes.len() - padding(bytes);
         let mut reader = Reader::new("TCG event log", bytes);
+        if end == 0 {
+            return Err(reader.malformed(Problem::Text("no event")).into());
+        }
         let (format, algorithms, first) = header::read(&mut reader)?;
         let mut log = Self { format, algorithms, startup_locality: None, events: Vec::new() };
         log.push(first)?;

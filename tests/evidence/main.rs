@@ -3,9 +3,14 @@
 //! Needs nothing but the verifier: no TPM, no broker, no root. `tests/testdata/README.md` has the origins of the data.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
+mod corpus;
 mod eventlogs;
+mod oracle;
+mod properties;
+mod quotes;
 mod vm;
 
+use attest_evidence::tpm::PublicKey;
 use std::path::PathBuf;
 
 fn testdata(path: &str) -> PathBuf {
@@ -14,4 +19,11 @@ fn testdata(path: &str) -> PathBuf {
 
 fn read(path: &str) -> Vec<u8> {
     std::fs::read(testdata(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// A key out of a `PUBLIC KEY` file (RFC 7468 §13).
+fn pem(text: &[u8]) -> PublicKey {
+    let text = std::str::from_utf8(text).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    PublicKey::from_spki(&data_encoding::BASE64.decode(body.as_bytes()).unwrap()).unwrap()
 }

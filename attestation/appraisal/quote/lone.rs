@@ -2,6 +2,7 @@
 
 use super::{QuoteRefused, SignatureRefused};
 use crate::key::{AttestationKey, HashPolicy};
+use crate::log::Accounted;
 use crate::signature::verify;
 use attest_evidence::eventlog::EventLog;
 use attest_evidence::ima::{Entries, Entry, Extension, ImaRefused, Replay};
@@ -57,8 +58,8 @@ pub struct VerifiedLoneQuote {
     pub selection: Vec<(HashAlgorithm, Vec<PcrIndex>)>,
     /// Digest over their values.
     pub pcr_digest: Vec<u8>,
-    /// Quoted PCRs that the event log leads to, by bank. Empty without a log.
-    pub replayed: BTreeMap<HashAlgorithm, Vec<PcrIndex>>,
+    /// Quoted PCRs that the event log accounts for, and others, by bank. Empty without a log.
+    pub replayed: BTreeMap<HashAlgorithm, Accounted>,
     /// How far the measurement list is covered, by bank. Empty without a list.
     pub measured: BTreeMap<HashAlgorithm, MeasuredList>,
 }

@@ -2,6 +2,7 @@
 
 use crate::bytes::{Malformed, Reader};
 use crate::digest::{Sha256Digest, to_hex};
+use crate::hash::{Digest, HashAlgorithm};
 use crate::tpm::algorithm;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,18 @@ impl PcrIndex {
     /// The index, if the bank has it.
     pub const fn new(index: u8) -> Option<Self> {
         if index < Self::COUNT { Some(Self(index)) } else { None }
+    }
+
+    /// What the PCR holds after a reset from locality 0: ones from 17 to 22, which dynamic launches reset to zeros, and
+    /// zeros elsewhere (PC Client Platform TPM Profile §4.6).
+    pub fn at_reset(self, bank: HashAlgorithm) -> Digest {
+        let ones = [0xff; HashAlgorithm::LARGEST];
+        match self.0 {
+            17..=22 => {
+                ones.get(..bank.size()).and_then(|ones| Digest::from_bytes(bank, ones)).unwrap_or(Digest::zero(bank))
+            }
+            _ => Digest::zero(bank),
+        }
     }
 
     /// The number.

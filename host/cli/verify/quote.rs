@@ -2,7 +2,7 @@
 
 use crate::Global;
 use crate::output::{self, answer_is_no, read_file};
-use attest_appraisal::{HashPolicy, LoneQuote, QuotingKey, VerifiedLoneQuote};
+use attest_appraisal::{Accounted, HashPolicy, LoneQuote, QuotingKey, VerifiedLoneQuote};
 use attest_evidence::HashAlgorithm;
 use attest_evidence::digest::to_hex;
 use attest_evidence::eventlog::{EventLog, LARGEST_LOG};
@@ -83,6 +83,8 @@ struct Checked {
     pcrs: bool,
     /// PCRs that the event log leads to.
     eventlog: Option<BTreeMap<&'static str, Vec<u8>>>,
+    /// PCRs that were extended, and of which the event log says nothing.
+    eventlog_silent: Option<BTreeMap<&'static str, Vec<u8>>>,
     ima: Option<BTreeMap<&'static str, List>>,
 }
 
@@ -149,6 +151,9 @@ fn pcr_file(path: &Path) -> Result<PcrBanks, Report> {
 
 fn facts(key: &QuotingKey, quote: &LoneQuote<'_>, verified: &VerifiedLoneQuote) -> Facts {
     let numbers = |pcrs: &[PcrIndex]| pcrs.iter().map(|pcr| pcr.get()).collect::<Vec<_>>();
+    let by_bank = |of: fn(&Accounted) -> &[PcrIndex]| {
+        verified.replayed.iter().map(|(bank, accounted)| (bank.as_str(), numbers(of(accounted)))).collect()
+    };
     let list = |(bank, list): (&HashAlgorithm, &attest_appraisal::MeasuredList)| {
         let extension = match list.extension {
             Extension::Hashed => "hashed",
@@ -176,9 +181,8 @@ fn facts(key: &QuotingKey, quote: &LoneQuote<'_>, verified: &VerifiedLoneQuote) 
         checked: Checked {
             nonce: quote.nonce.is_some(),
             pcrs: quote.pcrs.is_some(),
-            eventlog: quote
-                .log
-                .map(|_| verified.replayed.iter().map(|(bank, pcrs)| (bank.as_str(), numbers(pcrs))).collect()),
+            eventlog: quote.log.map(|_| by_bank(|accounted| &accounted.explained)),
+            eventlog_silent: quote.log.map(|_| by_bank(|accounted| &accounted.unexplained)),
             ima: quote.measurements.map(|_| verified.measured.iter().map(list).collect()),
         },
     }
@@ -203,6 +207,9 @@ fn in_words(facts: &Facts) -> String {
     );
     if let Some(log) = &facts.checked.eventlog {
         text += &format!("event log  leads to {}\n", by_bank(log));
+    }
+    for (bank, silent) in facts.checked.eventlog_silent.iter().flatten().filter(|(_, silent)| !silent.is_empty()) {
+        text += &format!("           and is silent about {bank}:{}, which something extended\n", join(silent));
     }
     for (bank, list) in facts.checked.ima.iter().flatten() {
         text += &format!(

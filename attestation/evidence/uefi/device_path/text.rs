@@ -4,8 +4,8 @@ use super::{HardDrive, Node, kind, subtype};
 use crate::bytes::{Malformed, Problem, Reader};
 use crate::digest::to_hex;
 use crate::uefi::guid::Guid;
-use std::fmt;
 use core::net::{Ipv4Addr, Ipv6Addr};
+use std::fmt;
 
 /// Writes the text of a node.
 pub(super) fn write(node: &Node<'_>, out: &mut fmt::Formatter<'_>) -> fmt::Result {
