@@ -32,6 +32,12 @@ bench: test-packages build steps $(WASMTIME) ## Measure, both columns of each ro
 $(WASMTIME):
 	$(CARGO) install wasmtime-cli --version 48.0.8 --locked --root target/wasmtime
 
+.PHONY: fuzz
+fuzz: fuzz-packages ## Run every parser on made-up bytes, FUZZ_SECONDS=60 each (TARGETS="ear ima": some). Needs a nightly compiler
+	@rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	@TARGETS="$(TARGETS)" tests/fuzz/run.sh
+
 .PHONY: lint
 lint: build-packages ## Check formatting and lints
 	$(CARGO) fmt --check
@@ -51,9 +57,11 @@ clean: ## Remove everything that was built
 	$(CARGO) clean
 	rm -rf plugins/target
 
-.PHONY: build-packages test-packages
-build-packages test-packages: packages = $(if $(filter test-packages,$@),$(TEST_PACKAGES),$(BUILD_PACKAGES))
-build-packages test-packages:
+.PHONY: build-packages test-packages fuzz-packages
+build-packages: packages = $(BUILD_PACKAGES)
+test-packages: packages = $(TEST_PACKAGES)
+fuzz-packages: packages = g++
+build-packages test-packages fuzz-packages:
 	@missing=$$(for package in $(packages); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
 	if [ -n "$$missing" ]; then \
 		echo "installing" $$missing; \
