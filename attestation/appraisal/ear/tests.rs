@@ -409,6 +409,10 @@ fn only_tokens_of_results_are_read() {
     }
     let whole = token(r#"{"alg":"ES256","typ":"JWT"}"#, claims);
     assert!(matches!(verified(&"A".repeat(1024 * 1024 + 1)), Err(EarRefused::Malformed(_))));
+    let header = |filler| format!(r#"{{"alg":"ES256","typ":"JWT","x5c":"{}"}}"#, "A".repeat(filler));
+    assert!(verified(&token(&header(8 * 1024), claims)).is_ok());
+    let long = verified(&token(&header(12 * 1024), claims));
+    assert_eq!(long, Err(EarRefused::Malformed("its header is too long".to_owned())));
     let deep = claims.replacen('{', &format!(r#"{{"deep":{}{},"#, "[".repeat(200), "]".repeat(200)), 1);
     assert!(matches!(Ear::parse(deep.as_bytes()), Err(EarRefused::Malformed(_))));
     for broken in [format!("{whole}.more"), format!(".{whole}"), format!("{whole}="), String::new(), "..".to_owned()] {
