@@ -420,6 +420,15 @@ fn only_tokens_of_results_are_read() {
     }
 }
 
+/// A tenth of all numbers were read as one of their neighbours, and as the next neighbour each time.
+#[test]
+fn a_number_in_an_extension_is_the_same_however_often_it_is_read_and_written() {
+    let claims = vector!("veraison-ear/ear-claims.json").replacen('{', r#"{"x":8.383658838626809e-78,"#, 1);
+    let ear = Ear::parse(claims.as_bytes()).unwrap();
+    assert_eq!(ear.extensions().get("x"), Some(&json!(8.383658838626809e-78)));
+    assert_eq!(Ear::parse(ear.to_json().as_bytes()), Ok(ear));
+}
+
 #[test]
 fn one_changed_byte_never_verifies() {
     for (algorithm, key, signed) in [
