@@ -20,23 +20,31 @@ pub fn quote(bytes: &[u8]) {
     let pcrs: PcrBanks = serde_json::from_slice(rest).unwrap_or_default();
     let pcrs = Some(&pcrs).filter(|pcrs| !pcrs.is_empty());
     let quote = LoneQuote { message, signature, pcrs, policy: HashPolicy::Legacy, ..LoneQuote::default() };
-    for key in keys(public) {
+    if let Some(key) = key(public) {
         match quote.verify(&key) {
             Ok(verified) => holds(message, &verified, pcrs),
             Err(refused) => crate::shown(&refused.report()),
         }
+    }
+    // Signing takes longer than all the rest: only for what is a quote.
+    if !Attest::parse(message).is_ok_and(|attest| matches!(attest.attested, Attested::Quote(_))) {
+        return;
     }
     let (key, signature) = signed(message);
     let quote = LoneQuote { signature: &signature, policy: HashPolicy::Strict, ..quote };
     match quote.verify(&key) {
         Ok(verified) => {
             holds(message, &verified, pcrs);
-            let mut changed = message.to_vec();
-            let at = bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>() % changed.len().max(1);
-            if let Some(byte) = changed.get_mut(at) {
-                *byte ^= 1;
+            // One in eight inputs has to do: to look at a signature takes as long as a hundred parses.
+            let at = bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>();
+            if at.is_multiple_of(8) {
+                let mut changed = message.to_vec();
+                let at = at / 8 % changed.len().max(1);
+                if let Some(byte) = changed.get_mut(at) {
+                    *byte ^= 1;
+                }
+                assert!(LoneQuote { message: &changed, ..quote }.verify(&key).is_err(), "byte {at} can be another");
             }
-            assert!(LoneQuote { message: &changed, ..quote }.verify(&key).is_err(), "byte {at} can be another");
         }
         Err(refused) => crate::shown(&refused.report()),
     }
@@ -47,10 +55,10 @@ fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     crate::next_bytes(rest, length.into())
 }
 
-fn keys(public: &[u8]) -> Vec<QuotingKey> {
-    let bare = Public::parse(public).ok().map(|public| QuotingKey::Bare(public.key));
+/// The key of a public area: restricted, if that is what it says.
+fn key(public: &[u8]) -> Option<QuotingKey> {
     let restricted = AttestationKey::check_by(public, HashPolicy::Legacy).ok().map(QuotingKey::Restricted);
-    bare.into_iter().chain(restricted).collect()
+    restricted.or_else(|| Some(QuotingKey::Bare(Public::parse(public).ok()?.key)))
 }
 
 /// What was verified is what the message says.

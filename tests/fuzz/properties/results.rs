@@ -19,11 +19,10 @@ pub fn ear(bytes: &[u8]) {
     if let Err(refused) = EarKey::from_jwk(bytes) {
         shown(&refused.report());
     }
-    let key = signing_key();
     if let Ok(text) = std::str::from_utf8(bytes) {
         match UnverifiedEar::parse(text) {
             // Whoever made the input has this function's key too: that it is believed says nothing.
-            Ok(token) => drop(token.verify(&EarKey::from(*key.verifying_key()), NOW)),
+            Ok(token) => drop(token.verify(&EarKey::from(*signing_key().verifying_key()), NOW)),
             Err(refused) => shown(&refused.report()),
         }
     }
@@ -33,13 +32,22 @@ pub fn ear(bytes: &[u8]) {
     };
     let written = ear.to_json();
     assert_eq!(Ear::parse(written.as_bytes()).as_ref(), Ok(&ear), "{written}");
+    // A signature takes as long as a hundred parses, so that one in eight inputs has to do.
+    if bytes.len().is_multiple_of(8) {
+        is_believed(&ear);
+    }
+}
+
+/// A result that is signed here is believed here, while it is in time.
+fn is_believed(ear: &Ear) {
+    let key = signing_key();
     let sign = |message: &[u8]| Ok::<_, std::convert::Infallible>(signed(&key, message));
     let Ok(token) = ear.sign(EarAlgorithm::Es256, Some("a key"), sign);
     let token = UnverifiedEar::parse(&token).expect("it was written");
-    let not_before = ear.not_before().unwrap_or(ear.issued()).max(ear.issued());
-    let in_time = ear.expires().is_none_or(|expires| not_before < expires);
-    match token.verify(&EarKey::from(*key.verifying_key()), not_before) {
-        Ok(verified) => assert_eq!(verified.ear(), &ear),
+    let now = ear.not_before().unwrap_or(ear.issued()).max(ear.issued());
+    let in_time = ear.expires().is_none_or(|expires| now < expires);
+    match token.verify(&EarKey::from(*key.verifying_key()), now) {
+        Ok(verified) => assert_eq!(verified.ear(), ear),
         Err(refused) => assert!(!in_time, "{refused}"),
     }
 }
@@ -68,16 +76,21 @@ pub fn ci(bytes: &[u8]) {
             Err(refused) => shown(&refused.report()),
         }
     }
+    let unsigned =
+        format!("{}.{}", BASE64URL_NOPAD.encode(br#"{"alg":"ES256","kid":"k"}"#), BASE64URL_NOPAD.encode(bytes));
+    // Signing takes longer than all the rest: only for claims that get further than their issuer.
+    let token = format!("{unsigned}.AA");
+    if UnverifiedToken::parse(&token).map(|token| token.issuer() == Ok(ISSUER)) != Ok(true) {
+        return;
+    }
     let key = signing_key();
     let point = key.verifying_key().to_sec1_point(false);
     let coordinate = |bytes: Option<_>| bytes.map(|bytes: &p256::FieldBytes| BASE64URL_NOPAD.encode(bytes));
     let (x, y) = (coordinate(point.x()).unwrap_or_default(), coordinate(point.y()).unwrap_or_default());
     let keys = format!(r#"{{"keys":[{{"kid":"k","kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}]}}"#);
     let keys = KeySet::parse(keys.as_bytes()).expect("a key set of one key");
-    let header = BASE64URL_NOPAD.encode(br#"{"alg":"ES256","kid":"k"}"#);
-    let message = format!("{header}.{}", BASE64URL_NOPAD.encode(bytes));
-    let token = format!("{message}.{}", BASE64URL_NOPAD.encode(&signed(&key, message.as_bytes())));
-    let Ok(token) = UnverifiedToken::parse(&token) else { return };
+    let token = format!("{unsigned}.{}", BASE64URL_NOPAD.encode(&signed(&key, unsigned.as_bytes())));
+    let token = UnverifiedToken::parse(&token).expect("it was read without its signature");
     for kind in [IssuerKind::GitHub, IssuerKind::GitLab] {
         match token.verify(&issuer(kind), &keys, NOW) {
             Ok(verified) => {
