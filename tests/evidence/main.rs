@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 mod eventlogs;
+mod strangers;
 
 use std::path::PathBuf;
 
