@@ -42,6 +42,7 @@ fuzz: fuzz-packages ## Run every parser on made-up bytes, FUZZ_SECONDS=60 each (
 lint: build-packages ## Check formatting and lints
 	$(CARGO) fmt --check
 	cd plugins && $(CARGO) fmt --check
+	cd tests/fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
 .PHONY: build
@@ -55,7 +56,7 @@ steps: build ## Build the official steps, and the hostile one of the tests, to c
 .PHONY: clean
 clean: ## Remove everything that was built
 	$(CARGO) clean
-	rm -rf plugins/target
+	rm -rf plugins/target tests/fuzz/target
 
 .PHONY: build-packages test-packages fuzz-packages
 build-packages: packages = $(BUILD_PACKAGES)
