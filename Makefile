@@ -48,10 +48,17 @@ bench: test-packages build steps $(WASMTIME) ## Measure, both columns of each ro
 $(WASMTIME):
 	$(CARGO) install wasmtime-cli --version 48.0.8 --locked --root target/wasmtime
 
+.PHONY: fuzz
+fuzz: fuzz-packages ## Run every parser on made-up bytes, FUZZ_SECONDS=60 each (TARGETS="ear ima": some). Needs a nightly compiler
+	@rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked
+	@TARGETS="$(TARGETS)" tests/fuzz/run.sh
+
 .PHONY: lint
 lint: build-packages ## Check formatting and lints
 	$(CARGO) fmt --check
 	cd plugins && $(CARGO) fmt --check
+	cd tests/fuzz && $(CARGO) fmt --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
 .PHONY: build
@@ -65,13 +72,14 @@ steps: build ## Build the official steps, and the hostile one of the tests, to c
 .PHONY: clean
 clean: ## Remove everything that was built
 	$(CARGO) clean
-	rm -rf plugins/target target/vm
+	rm -rf plugins/target target/vm tests/fuzz/target
 
-.PHONY: build-packages test-packages vm-packages
+.PHONY: build-packages test-packages vm-packages fuzz-packages
 build-packages: packages = $(BUILD_PACKAGES)
 test-packages: packages = $(TEST_PACKAGES)
 vm-packages: packages = $(VM_PACKAGES)
-build-packages test-packages vm-packages:
+fuzz-packages: packages = g++
+build-packages test-packages vm-packages fuzz-packages:
 	@missing=$$(for package in $(packages); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
 	if [ -n "$$missing" ]; then \
 		echo "installing" $$missing; \

@@ -8,6 +8,12 @@ use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 pub const LONGEST_COMPONENT: usize = 128 * 1024 * 1024;
 /// Most imports that are looked at; the contract has some thirty interfaces.
 const MOST_IMPORTS: usize = 256;
+/// Most exports that are looked at: `run` is wanted, and tools add a few. Of the shortest, the longest component has room
+/// for 26 million, and a `String` for each.
+const MOST_EXPORTS: usize = 256;
+/// Most modules and components one inside the other: composition makes three or four of them. The parser remembers each
+/// that it is in, and the longest component has room for nine million.
+const DEEPEST: usize = 64;
 
 /// A component, as far as its imports and exports go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +49,12 @@ pub enum NotAComponent {
     /// More imports than the contract has.
     #[error("the component imports more than {MOST_IMPORTS} interfaces")]
     TooManyImports,
+    /// More exports than any step has.
+    #[error("the component exports more than {MOST_EXPORTS} items")]
+    TooManyExports,
+    /// A component in a component in a component, and so on.
+    #[error("in the component are more than {DEEPEST} others, one inside the other")]
+    TooDeep,
 }
 
 impl Component {
@@ -69,6 +81,9 @@ impl Component {
                 Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
                     return Err(NotAComponent::CoreModule);
                 }
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } if depth == DEEPEST => {
+                    return Err(NotAComponent::TooDeep);
+                }
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ComponentImportSection(section) if depth == 0 => {
@@ -87,6 +102,9 @@ impl Component {
                 Payload::ComponentExportSection(section) if depth == 0 => {
                     for export in section {
                         exports.push(export.map_err(malformed)?.name.name.to_owned());
+                        if exports.len() > MOST_EXPORTS {
+                            return Err(NotAComponent::TooManyExports);
+                        }
                     }
                 }
                 _ => {}
@@ -107,6 +125,7 @@ impl Explain for NotAComponent {
             Self::TooLong(_) => report("AR-S203"),
             Self::Malformed { .. } => report("AR-S204").hint("was the file copied whole?"),
             Self::TooManyImports => report("AR-S205"),
+            Self::TooManyExports | Self::TooDeep => report("AR-S206"),
         }
     }
 }
@@ -128,6 +147,22 @@ mod tests {
         let component = Component::inspect(&bytes.unwrap()).unwrap();
         assert_eq!(component.imports, ["attest:step/log@0.1.0"]);
         assert_eq!(component.exports, ["run"]);
+    }
+
+    #[test]
+    fn memory_does_not_follow_what_a_file_says() {
+        let component = |inside: &str| wat::parse_str(format!("(component {inside})")).unwrap();
+        let exports = |count: usize| -> String {
+            (0..count).map(|number| format!(r#"(export "e{number}" (func $f))"#)).collect()
+        };
+        let exporting = |count| component(&format!(r#"(import "f" (func $f)) {}"#, exports(count)));
+        assert_eq!(Component::inspect(&exporting(MOST_EXPORTS)).unwrap().exports.len(), MOST_EXPORTS);
+        assert_eq!(Component::inspect(&exporting(MOST_EXPORTS + 1)), Err(NotAComponent::TooManyExports));
+        let nested = |levels| component(&["(component ".repeat(levels), ")".repeat(levels)].concat());
+        assert!(Component::inspect(&nested(DEEPEST)).is_ok());
+        assert_eq!(Component::inspect(&nested(DEEPEST + 1)), Err(NotAComponent::TooDeep));
+        // Beside one another they may be as many as there is room for.
+        assert!(Component::inspect(&component(&"(component) ".repeat(DEEPEST + 1))).is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod eventlogs;
 mod oracle;
 mod properties;
 mod quotes;
+mod strangers;
 mod vm;
 
 use attest_evidence::tpm::PublicKey;

@@ -11,6 +11,9 @@ use std::fmt;
 
 /// Longest token: a result with its raw evidence has an event log of a hundred KiB in it.
 const LONGEST_TOKEN: usize = 1024 * 1024;
+/// Longest header, in base64url: an algorithm, a type, the name of a key, and what others add to that. It is read before
+/// any signature, and JSON can take ninety times its length in memory.
+const LONGEST_HEADER: usize = 16 * 1024;
 /// Seconds by which the verifier's clock may differ from the reader's.
 const LEEWAY: u64 = 60;
 /// What a result says in `typ` (RFC 9782 §3).
@@ -73,6 +76,9 @@ impl<'a> UnverifiedEar<'a> {
             let bytes = BASE64URL_NOPAD.decode(part.as_bytes());
             bytes.map_err(|error| EarRefused::Malformed(format!("its {what} is not base64url: {error}")))
         };
+        if header.len() > LONGEST_HEADER {
+            return Err(malformed("its header is too long"));
+        }
         let mut members = Object::parse("header", &part(header, "header")?)?;
         if members.take("crit").is_some() || members.take("b64").is_some() {
             return Err(malformed("its header asks for an extension"));
