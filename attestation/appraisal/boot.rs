@@ -5,11 +5,14 @@
 //!            by itself      by a quote     by an admin's reference values
 //! ```
 
+mod moment;
+mod propose;
 mod reference;
 mod rules;
 
+pub use propose::SeenBoot;
 pub use reference::{
-    FirmwareVersion, PcrNumber, ReferenceBoot, ReferenceError, ReferenceEvent, References, SecureBootRule,
+    FirmwareVersion, PcrNumber, ReferenceBoot, ReferenceError, ReferenceEvent, References, SecureBootRule, moment,
 };
 pub use rules::{ApprovedBoot, BootRefused, Candidate};
 

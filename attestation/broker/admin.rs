@@ -11,6 +11,7 @@ mod alarm;
 mod issuer;
 mod lease;
 mod policy;
+mod reference;
 mod root;
 mod runner;
 mod secret;
@@ -59,6 +60,9 @@ enum Action {
     /// Let runners in, and keep them out
     #[command(subcommand)]
     Runner(runner::Runner),
+    /// Say what machines may have booted
+    #[command(subcommand)]
+    Reference(reference::Reference),
     /// Say who may vouch for TPMs
     #[command(subcommand)]
     Root(root::Root),
@@ -110,6 +114,7 @@ pub fn run(command: Command) -> ExitCode {
             Action::Serve(serve) => serve.run(global).await,
             Action::Init => serve::init(global).await,
             Action::Runner(runner) => runner.run(global).await,
+            Action::Reference(reference) => reference.run(global).await,
             Action::Root(root) => root.run(global).await,
             Action::Issuer(issuer) => issuer.run(global).await,
             Action::Lease(lease) => lease.run(global).await,

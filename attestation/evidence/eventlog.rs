@@ -14,12 +14,12 @@ mod replay;
 mod words;
 
 pub use builder::LogBuilder;
-pub use difference::{Change, PcrDifference, database_difference, difference};
+pub use difference::{Change, PcrDifference, difference};
 pub use event_type::EventType;
 pub use header::{Format, LogAlgorithm};
 pub use meaning::{Meaning, Measured};
 pub use replay::Replay;
-pub use words::signature_words;
+pub use words::{ChangeLine, change_words};
 
 use crate::bytes::{Malformed, Problem, Reader};
 use crate::hash::{Digest, HashAlgorithm};

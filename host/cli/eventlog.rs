@@ -3,9 +3,7 @@
 use crate::Global;
 use crate::output::{self, answer_is_no, read_file};
 use attest_evidence::HashAlgorithm;
-use attest_evidence::eventlog::{
-    Change, Event, EventLog, Format, LARGEST_LOG, Measured, database_difference, difference, signature_words,
-};
+use attest_evidence::eventlog::{ChangeLine, Event, EventLog, Format, LARGEST_LOG, Measured, change_words, difference};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::tpm::PcrBanks;
 use clap::{Args, Subcommand};
@@ -98,13 +96,7 @@ struct DifferingPcr {
     pcr: u8,
     before: Option<String>,
     after: Option<String>,
-    changes: Vec<Line>,
-}
-
-#[derive(Serialize)]
-struct Line {
-    change: &'static str,
-    says: String,
+    changes: Vec<ChangeLine>,
 }
 
 impl EventLogCommand {
@@ -235,7 +227,7 @@ impl Diff {
                 pcr: pcr.pcr.get(),
                 before: pcr.before.map(|digest| digest.to_string()),
                 after: pcr.after.map(|digest| digest.to_string()),
-                changes: pcr.changes.iter().flat_map(|change| lines(change, bank)).collect(),
+                changes: pcr.changes.iter().flat_map(|change| change_words(change, bank)).collect(),
             })
             .collect();
         let same = pcrs.is_empty();
@@ -255,43 +247,5 @@ impl Diff {
             text
         });
         Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(1) })
-    }
-}
-
-/// One change, in as many lines as it takes.
-fn lines(change: &Change<'_>, bank: HashAlgorithm) -> Vec<Line> {
-    let line = |change, says: String| Line { change, says };
-    let said = |event: &Event<'_>| {
-        let words = event.meaning().to_string();
-        let words = if words == "(not in words)" { event.kind.to_string() } else { words };
-        match event.measured(bank) {
-            Measured::No => {
-                let digest = event.digest(bank).map(attest_evidence::digest::to_hex).unwrap_or_default();
-                format!("{words}  [claimed; {}]", digest.get(..16).unwrap_or(&digest))
-            }
-            _ => words,
-        }
-    };
-    match change {
-        Change::Removed(event) => vec![line("gone", said(event))],
-        Change::Added(event) => vec![line("new", said(event))],
-        Change::Changed { before, after } => {
-            let mut lines = vec![line("was", said(before)), line("is", said(after))];
-            if let Some((added, removed)) = database_difference(before, after) {
-                if !added.is_empty() {
-                    lines.push(line("  added", signature_words(&added)));
-                }
-                if !removed.is_empty() {
-                    lines.push(line("  removed", signature_words(&removed)));
-                }
-            }
-            lines
-        }
-        Change::Reordered => {
-            vec![line("order", "the same events in another order, or another number of times".to_owned())]
-        }
-        Change::StartupLocality { before, after } => {
-            vec![line("locality", format!("the TPM was started from locality {before}, and now from {after}"))]
-        }
     }
 }

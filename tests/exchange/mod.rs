@@ -2,6 +2,7 @@
 
 mod alarms;
 mod binding;
+mod boots;
 mod clocks;
 mod crash;
 mod enrolment;

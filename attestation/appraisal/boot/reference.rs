@@ -31,7 +31,7 @@ pub struct ReferenceBoot {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub runners: BTreeSet<RunnerName>,
     /// The moment from which it counts no more: updates happen, and old states stop being good.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "super::moment", skip_serializing_if = "Option::is_none")]
     pub until: Option<UnixSeconds>,
     /// What the TPM may be. Empty: anything.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -133,6 +133,11 @@ impl From<FirmwareVersion> for String {
     }
 }
 
+/// Reads a moment (RFC 3339), as reference values write it.
+pub fn moment(text: &str) -> Option<UnixSeconds> {
+    super::moment::parse(text)
+}
+
 impl References {
     /// Reads a TOML document.
     ///
@@ -154,6 +159,17 @@ impl References {
     pub fn to_text(&self) -> Result<String, ReferenceError> {
         self.check()?;
         toml::to_string_pretty(self).map_err(|error| ReferenceError::Malformed(error.to_string()))
+    }
+
+    /// A name for a new block about `runner`, after the day `now`: one that no block has.
+    pub fn free_name(&self, runner: &RunnerName, now: UnixSeconds) -> String {
+        let day =
+            super::moment::text(now).and_then(|text| text.split('T').next().map(str::to_owned)).unwrap_or_default();
+        let first = format!("{runner} {day}");
+        let taken = |name: &String| self.boots.iter().any(|boot| boot.name == *name);
+        let names =
+            std::iter::once(first.clone()).chain((2..=self.boots.len() + 2).map(|number| format!("{first} #{number}")));
+        names.into_iter().find(|name| !taken(name)).unwrap_or(first)
     }
 
     fn check(&self) -> Result<(), ReferenceError> {

@@ -258,7 +258,7 @@ impl Explain for BootRefused {
         let report = |code| Report::new(code, Fault::Identity, self.to_string());
         let update = "if the change is wanted: `attest-broker runner approve NAME --diff` shows it and allows it";
         match self {
-            Self::Expired { until, .. } => report("AR-E809").fact("until", until).hint(update),
+            Self::Expired { until, .. } => report("AR-E809").fact("until", super::moment::text(*until).unwrap_or_else(|| until.to_string())).hint(update),
             Self::Class { found, .. } => report("AR-E806").fact("got", found),
             Self::Firmware { wanted, found, .. } => {
                 report("AR-E807").fact("wanted", format!("{wanted:016x}")).fact("got", format!("{found:016x}"))

@@ -1,5 +1,7 @@
 //! `runner`: who may ask.
 
+mod boots;
+
 use super::state::{State, admin_act, admin_entry};
 use super::{Global, print};
 use crate::broker::Settings;
@@ -39,6 +41,8 @@ pub(super) enum Runner {
     Approve {
         /// Its name
         name: RunnerName,
+        #[command(flatten)]
+        boot: boots::ApproveBoot,
     },
     /// Stop a runner from asking, until it is approved again
     Suspend {
@@ -64,7 +68,8 @@ impl Runner {
                 let shown = name.clone();
                 list(global, &state, move |row| row.runner.name == shown).await
             }
-            Self::Approve { name } => set_state(global, &state, name, RunnerState::Approved).await,
+            Self::Approve { name, boot } if boot.diff => approve_boot(global, &state, name, &boot).await,
+            Self::Approve { name, .. } => set_state(global, &state, name, RunnerState::Approved).await,
             Self::Suspend { name } => set_state(global, &state, name, RunnerState::Suspended).await,
             Self::Retire { name } => set_state(global, &state, name, RunnerState::Retired).await,
         }
@@ -108,6 +113,24 @@ async fn token(
     narrate!(
         "on `{runner}`, within {hours} h: `attest-run enroll --broker URL --token -`, which reads the token from standard input"
     );
+    Ok(())
+}
+
+/// Approves what a runner booted last, and the runner, if it isn't.
+async fn approve_boot(
+    global: &Global,
+    state: &State,
+    name: RunnerName,
+    boot: &boots::ApproveBoot,
+) -> Result<(), Report> {
+    let rows = state.store().await?.runners().await.map_err(|error| error.report())?;
+    let missing = || Report::new("AR-B305", Fault::Refused, format!("there is no runner `{name}`"));
+    let found = rows.into_iter().find(|row| row.runner.name == name && row.runner.state != RunnerState::Retired);
+    let row = found.ok_or_else(missing)?;
+    let in_force = boots::approve(global, state, &row, boot).await?;
+    if in_force && row.runner.state != RunnerState::Approved {
+        return set_state(global, state, name, RunnerState::Approved).await;
+    }
     Ok(())
 }
 

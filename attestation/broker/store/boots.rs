@@ -58,7 +58,7 @@ impl Transaction for SeeBoot {
         sqlx::query(
             "INSERT INTO boots (runner_id, state, pcrs, event_log, firmware, first_seen, last_seen)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
-             ON CONFLICT DO UPDATE SET event_log = excluded.event_log, firmware = excluded.firmware, last_seen = excluded.last_seen",
+             ON CONFLICT DO UPDATE SET event_log = coalesce(excluded.event_log, event_log), firmware = excluded.firmware, last_seen = excluded.last_seen",
         )
         .bind(self.runner)
         .bind(self.pcrs.digest().as_bytes().as_slice())

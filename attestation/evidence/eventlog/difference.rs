@@ -149,7 +149,7 @@ fn identity(event: &Event<'_>) -> Identity {
 }
 
 /// What came into a signature database and what went out of it, where both events are one.
-pub fn database_difference<'a>(
+pub(super) fn database_difference<'a>(
     before: &Event<'a>,
     after: &Event<'a>,
 ) -> Option<(Vec<Signature<'a>>, Vec<Signature<'a>>)> {

@@ -1,10 +1,14 @@
 //! What events say, in words for people.
 
-use super::meaning::Meaning;
+use super::Event;
+use super::difference::{Change, database_difference};
+use super::meaning::{Meaning, Measured};
 use crate::digest::to_hex;
+use crate::hash::HashAlgorithm;
 use crate::report::Escaped;
 use crate::uefi::signature_list::{Authority, AuthorityKind, SignatureKind};
 use crate::uefi::{Guid, LoadOption, PartitionTable, Signature, Variable, load_option};
+use serde::Serialize;
 use std::fmt;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -86,7 +90,7 @@ fn signatures(data: &[u8]) -> String {
 }
 
 /// Entries of a signature database in words: certificates by their subjects, hashes by their number.
-pub fn signature_words(all: &[Signature<'_>]) -> String {
+fn signature_words(all: &[Signature<'_>]) -> String {
     let hashes = all.iter().filter(|entry| matches!(entry.kind, SignatureKind::Hash(_))).count();
     let mut parts: Vec<String> = all
         .iter()
@@ -151,4 +155,53 @@ fn partitions(table: &PartitionTable) -> String {
         Escaped(&name).to_string()
     });
     format!("disk {}: {}", table.disk, some_of(names.collect()))
+}
+
+/// One line about a change between two boots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChangeLine {
+    /// `gone`, `new`, `was`, `is`, `added`, `removed`, `order`, `locality`.
+    pub change: &'static str,
+    /// What.
+    pub says: String,
+}
+
+/// One change, in as many lines as it takes.
+pub fn change_words(change: &Change<'_>, bank: HashAlgorithm) -> Vec<ChangeLine> {
+    let line = |change, says: String| ChangeLine { change, says };
+    let said = |event: &Event<'_>| {
+        let words = match event.meaning() {
+            Meaning::Other => event.kind.to_string(),
+            meaning => meaning.to_string(),
+        };
+        match event.measured(bank) {
+            Measured::No => {
+                let digest = event.digest(bank).map(to_hex).unwrap_or_default();
+                format!("{words}  [claimed; {}]", digest.get(..16).unwrap_or(&digest))
+            }
+            _ => words,
+        }
+    };
+    match change {
+        Change::Removed(event) => vec![line("gone", said(event))],
+        Change::Added(event) => vec![line("new", said(event))],
+        Change::Changed { before, after } => {
+            let mut lines = vec![line("was", said(before)), line("is", said(after))];
+            if let Some((added, removed)) = database_difference(before, after) {
+                if !added.is_empty() {
+                    lines.push(line("added", signature_words(&added)));
+                }
+                if !removed.is_empty() {
+                    lines.push(line("removed", signature_words(&removed)));
+                }
+            }
+            lines
+        }
+        Change::Reordered => {
+            vec![line("order", "the same events in another order, or another number of times".to_owned())]
+        }
+        Change::StartupLocality { before, after } => {
+            vec![line("locality", format!("the TPM was started from locality {before}, and now from {after}"))]
+        }
+    }
 }

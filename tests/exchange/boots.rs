@@ -1,0 +1,298 @@
+//! What a runner booted: event logs against quotes, quotes against what an admin allowed, clocks against the last one
+//! (L01, L02, Q11).
+
+use crate::support::{Broker, Rig, directory, embedded, refusal};
+use attest_agent::BrokerError;
+use attest_evidence::Sha256Digest;
+use attest_evidence::eventlog::{EventLog, EventType, LogBuilder};
+use attest_evidence::exchange::{GrantBody, RawEvidence, logs, write_bound, write_exchange};
+use attest_evidence::report::Report;
+use attest_evidence::tpm::PcrIndex;
+use attest_evidence::uefi::Guid;
+use attest_tpm::Tpm;
+use std::path::Path;
+
+fn pcr(number: u8) -> PcrIndex {
+    PcrIndex::new(number).unwrap()
+}
+
+/// `UEFI_VARIABLE_DATA`.
+fn variable(vendor: Guid, name: &str, data: &[u8]) -> Vec<u8> {
+    let name: Vec<u16> = name.encode_utf16().collect();
+    let mut out = vendor.as_bytes().to_vec();
+    out.extend((name.len() as u64).to_le_bytes());
+    out.extend((data.len() as u64).to_le_bytes());
+    out.extend(name.into_iter().flat_map(u16::to_le_bytes));
+    out.extend(data);
+    out
+}
+
+/// A boot with Secure Boot on or off, of a kernel.
+fn boot(secure: bool, kernel: &str) -> LogBuilder {
+    let mut log = LogBuilder::default();
+    log.measured(pcr(0), EventType::S_CRTM_VERSION, b"firmware 1.0");
+    let flag = variable(Guid::GLOBAL_VARIABLE, "SecureBoot", &[u8::from(secure)]);
+    log.measured(pcr(7), EventType::EFI_VARIABLE_DRIVER_CONFIG, &flag);
+    for number in 0..=7 {
+        log.measured(pcr(number), EventType::SEPARATOR, &[0; 4]);
+    }
+    let command = format!("linux /{kernel} root=/dev/sda1");
+    log.event(pcr(8), EventType::IPL, Sha256Digest::of(command.as_bytes()), format!("grub_cmd: {command}").as_bytes());
+    log.event(pcr(9), EventType::IPL, Sha256Digest::of(kernel.as_bytes()), format!("/{kernel}").as_bytes());
+    log
+}
+
+/// A runner whose TPM boots as the test says.
+struct Machine {
+    rig: Rig,
+    folder: tempfile::TempDir,
+    log: Vec<u8>,
+}
+
+impl Machine {
+    async fn booted(broker: &Broker, log: LogBuilder) -> Self {
+        let folder = directory();
+        let rig = Rig::with_tpm(broker, "r", embedded(&folder.path().join("tpm"))).await.unwrap();
+        let mut machine = Self { rig, folder, log: Vec::new() };
+        machine.measure(log).await;
+        machine
+    }
+
+    async fn measure(&mut self, log: LogBuilder) {
+        let (bytes, extended) = log.finish();
+        self.rig.tpm.run(move |device| device.extend_pcrs(&extended)).await.unwrap();
+        self.log = bytes;
+    }
+
+    /// Turns the TPM off, does something to its state, and boots.
+    async fn reboot(&mut self, log: LogBuilder, meanwhile: impl FnOnce(&Path)) {
+        let elsewhere = directory();
+        self.rig.tpm = Tpm::open(embedded(&elsewhere.path().join("tpm"))).await.unwrap();
+        let state = self.folder.path().join("tpm");
+        // The old one writes its state down when nobody speaks to it any more.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while is_served(&state) {
+            assert!(std::time::Instant::now() < deadline, "the TPM does not end");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        meanwhile(&state);
+        self.rig.tpm = Tpm::open(embedded(&state)).await.unwrap();
+        let credentials = self.rig.key.credentials.duplicate();
+        self.rig.tpm.run(move |device| device.use_attestation_key(&credentials)).await.unwrap();
+        self.measure(log).await;
+    }
+
+    async fn send(&self, logs: &[(u16, Vec<u8>)]) -> Result<GrantBody, BrokerError> {
+        let challenge = self.rig.challenge().await;
+        let bound = write_bound(&challenge, &self.rig.request()).unwrap();
+        let quote = self.rig.quote(&challenge, &bound).await;
+        let pcrs = quote.pcrs.to_bytes();
+        let logs = logs.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
+        let evidence = RawEvidence { quote: &quote.message, signature: &quote.signature, pcrs: &pcrs, logs };
+        self.rig.send(write_exchange(&bound, &evidence).unwrap()).await
+    }
+
+    /// Asks with a log.
+    async fn ask_with(&self, log: &[u8]) -> Result<GrantBody, BrokerError> {
+        self.send(&[logs::event_log(log)]).await
+    }
+
+    async fn ask(&self) -> Result<GrantBody, BrokerError> {
+        self.ask_with(&self.log).await
+    }
+}
+
+/// Whether a process serves the TPM whose state is there.
+fn is_served(state: &Path) -> bool {
+    let state = state.to_str().unwrap();
+    std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == state.as_bytes())
+    })
+}
+
+fn report(result: Result<GrantBody, BrokerError>) -> Report {
+    match result {
+        Err(BrokerError::Refused(report, _)) => *report,
+        other => panic!("wanted a refusal, got {other:?}"),
+    }
+}
+
+fn fact<'a>(report: &'a Report, name: &str) -> &'a str {
+    report.facts.iter().find(|fact| fact.name == name).map_or("", |fact| &fact.value)
+}
+
+#[tokio::test]
+async fn l01_a_log_with_an_event_removed_added_moved_or_in_another_order_is_refused() {
+    let broker = Broker::start();
+    let machine = Machine::booted(&broker, boot(true, "vmlinuz-1")).await;
+    machine.ask().await.unwrap();
+    let (_, body) = broker.audit().await.pop().unwrap();
+    assert_eq!(body["secure_boot"], true);
+    assert_eq!(body["event_log"], Sha256Digest::of(&machine.log).to_string());
+
+    let whole = machine.log.clone();
+    let parsed = EventLog::parse(&whole).unwrap();
+    let starts: Vec<usize> = parsed.events().iter().map(|event| event.offset).chain([whole.len()]).collect();
+    let event = |number: usize| whole[starts[number]..starts[number + 1]].to_vec();
+    for number in 1..parsed.events().len() {
+        let without = [&whole[..starts[number]], &whole[starts[number + 1]..]].concat();
+        let twice = [&whole[..starts[number]], &event(number), &whole[starts[number]..]].concat();
+        let mut moved = whole.clone();
+        moved[starts[number]] ^= 1; // its PCR
+        for tampered in [without, twice, moved] {
+            assert_eq!(refusal(machine.ask_with(&tampered).await), "AR-E506", "event {number}");
+        }
+    }
+    // Two of PCR 0.
+    let swapped = [&whole[..starts[1]], &event(3), &event(2), &event(1), &whole[starts[4]..]].concat();
+    assert_eq!(refusal(machine.ask_with(&swapped).await), "AR-E506");
+    assert_eq!(refusal(machine.ask_with(&whole[..whole.len() - 1]).await), "AR-E501");
+    assert_eq!(refusal(machine.send(&[(1, b"no log".to_vec())]).await), "AR-X106");
+    machine.ask().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_is_sent_once_and_known_by_its_digest_from_then_on() {
+    let broker = Broker::start();
+    let machine = Machine::booted(&broker, boot(true, "vmlinuz-1")).await;
+    let by_digest = [logs::known_event_log(&Sha256Digest::of(&machine.log))];
+    assert_eq!(refusal(machine.send(&by_digest).await), "AR-X107");
+    machine.ask().await.unwrap();
+    machine.send(&by_digest).await.unwrap();
+    let (_, body) = broker.audit().await.pop().unwrap();
+    assert_eq!(body["secure_boot"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boot_that_changed_is_refused_by_its_event_shown_in_words_and_allowed() {
+    let broker = Broker::start();
+    let mut machine = Machine::booted(&broker, boot(true, "vmlinuz-1")).await;
+    broker.admin(&["runner", "approve", "r", "--diff"]).refused(1, "AR-P133");
+    machine.ask().await.unwrap();
+    let shown = broker.admin(&["runner", "approve", "r", "--diff"]).ok();
+    assert!(shown.stdout.contains("there is no other boot to compare it with"), "{}", shown.stdout);
+    assert!(shown.stderr.contains("from now on `r` may boot nothing else"), "{}", shown.stderr);
+    machine.ask().await.unwrap();
+    let (_, body) = broker.audit().await.pop().unwrap();
+    assert!(body["boot"].as_str().unwrap().starts_with("r 20"), "{body}");
+    // Without its log, the rules about events are not met.
+    assert_eq!(refusal(machine.send(&[]).await), "AR-E808");
+
+    machine.reboot(boot(true, "vmlinuz-2"), |_| {}).await;
+    let refused = report(machine.ask().await);
+    assert_eq!((refused.code.as_str(), fact(&refused, "pcr")), ("AR-E802", "8"), "{refused}");
+    assert!(refused.what.contains("grub_cmd: linux /vmlinuz-2 root=/dev/sda1"), "{refused}");
+    // The label on the event may say anything: what was measured decides.
+    let mut relabelled = machine.log.clone();
+    let at = relabelled.windows(9).position(|part| part == b"vmlinuz-2").unwrap();
+    relabelled[at + 8] = b'1';
+    assert_eq!(refusal(machine.ask_with(&relabelled).await), "AR-E802");
+
+    // And an admin who looks now is told that it is only said.
+    let dry = broker.admin(&["runner", "approve", "r", "--diff", "--dry-run"]).ok();
+    assert!(dry.stdout.contains("is        grub_cmd: linux /vmlinuz-1 root=/dev/sda1  [claimed; "), "{}", dry.stdout);
+    assert!(dry.stdout.contains("what = \"said to be grub_cmd: linux /vmlinuz-1 root=/dev/sda1\""), "{}", dry.stdout);
+
+    assert_eq!(refusal(machine.ask().await), "AR-E802");
+    let dry = broker.admin(&["runner", "approve", "r", "--diff", "--dry-run"]).ok();
+    assert!(dry.stdout.contains("was       grub_cmd: linux /vmlinuz-1 root=/dev/sda1"), "{}", dry.stdout);
+    assert!(dry.stdout.contains("is        grub_cmd: linux /vmlinuz-2 root=/dev/sda1"), "{}", dry.stdout);
+    assert_eq!(refusal(machine.ask().await), "AR-E802");
+    broker.admin(&["runner", "approve", "r", "--diff", "--others-until", "2020-01-01T00:00:00Z"]).ok();
+    machine.ask().await.unwrap();
+
+    // The old kernel has expired.
+    machine.reboot(boot(true, "vmlinuz-1"), |_| {}).await;
+    assert_eq!(refusal(machine.ask().await), "AR-E802");
+    machine.reboot(boot(false, "vmlinuz-2"), |_| {}).await;
+    let refused = report(machine.ask().await);
+    assert_eq!((refused.code.as_str(), fact(&refused, "got")), ("AR-E803", "it is off"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l02_what_is_said_of_secure_boot_counts_where_firmware_says_it() {
+    let broker = Broker::start();
+    let mut machine = Machine::booted(&broker, boot(true, "vmlinuz")).await;
+    let rule = broker.state().with_file_name("references.toml");
+    let write = |text: &str| std::fs::write(&rule, text).unwrap();
+    write("[[boot]]\nname = \"on\"\n[boot.secure-boot]\nenabled = true\n");
+    broker.admin(&["reference", "apply", rule.to_str().unwrap()]).ok();
+    machine.ask().await.unwrap();
+
+    // On, by whoever extends PCR 7 behind firmware's separator.
+    let on = variable(Guid::GLOBAL_VARIABLE, "SecureBoot", &[1]);
+    let mut late = boot(false, "vmlinuz");
+    late.measured(pcr(7), EventType::EFI_VARIABLE_DRIVER_CONFIG, &on);
+    machine.reboot(late, |_| {}).await;
+    assert_eq!(refusal(machine.ask().await), "AR-E803");
+    // Somewhere else.
+    let mut elsewhere = boot(false, "vmlinuz");
+    elsewhere.measured(pcr(8), EventType::EFI_VARIABLE_DRIVER_CONFIG, &on);
+    machine.reboot(elsewhere, |_| {}).await;
+    assert_eq!(refusal(machine.ask().await), "AR-E803");
+    // By data that are not what was measured.
+    machine.reboot(boot(false, "vmlinuz"), |_| {}).await;
+    let mut changed = machine.log.clone();
+    let name: Vec<u8> = "SecureBoot".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let at = changed.windows(name.len()).position(|part| part == name).unwrap() + name.len();
+    changed[at] = 1;
+    assert_eq!(fact(&report(machine.ask_with(&changed).await), "got"), "the log says nothing of it that was measured");
+
+    // Revocations, and whoever allowed an image to run.
+    let wanted = Sha256Digest::of(b"revoked");
+    write(&format!("[[boot]]\nname = \"on\"\n[boot.secure-boot]\nenabled = true\ndbx-at-least = [\"{wanted}\"]\n"));
+    broker.admin(&["reference", "apply", rule.to_str().unwrap()]).ok();
+    machine.reboot(boot(true, "vmlinuz"), |_| {}).await;
+    assert_eq!(refusal(machine.ask().await), "AR-E804");
+    write("[[boot]]\nname = \"on\"\n[boot.secure-boot]\nenabled = true\nsigners = []\n");
+    broker.admin(&["reference", "apply", rule.to_str().unwrap()]).ok();
+    machine.ask().await.unwrap();
+    let mut signed = boot(true, "vmlinuz");
+    let entry = [Guid::MICROSOFT.as_bytes().as_slice(), &[0x30, 2, 5, 0]].concat();
+    let authority = variable(Guid::IMAGE_SECURITY_DATABASE, "db", &entry);
+    signed.measured(pcr(7), EventType::EFI_VARIABLE_AUTHORITY, &authority);
+    machine.reboot(signed, |_| {}).await;
+    assert_eq!(refusal(machine.ask().await), "AR-E805");
+
+    // What can't be meant is refused before it counts.
+    for wrong in
+        ["[[boot]]\nname = \"any\"\n", "[[boot]]\nname = \"x\"\n[boot.secure_boot]\nenabled = true\n", "boot = 1"]
+    {
+        write(wrong);
+        broker.admin(&["reference", "check", rule.to_str().unwrap()]).refused(1, "AR-P131");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn q11_a_tpm_whose_counts_went_back_is_refused() {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    let broker = Broker::start();
+    let mut machine = Machine::booted(&broker, boot(true, "vmlinuz")).await;
+    machine.ask().await.unwrap();
+    let snapshot = directory();
+    machine.reboot(boot(true, "vmlinuz"), |state| copy(state, snapshot.path())).await;
+    machine.ask().await.unwrap();
+    machine.reboot(boot(true, "vmlinuz"), |_| {}).await;
+    machine.ask().await.unwrap();
+    // Its state is put back to that of two boots ago: it counts as many resets as it had then, and one more.
+    machine
+        .reboot(boot(true, "vmlinuz"), |state| {
+            std::fs::remove_dir_all(state).unwrap();
+            copy(snapshot.path(), state);
+        })
+        .await;
+    let refused = report(machine.ask().await);
+    assert_eq!(refused.code.as_str(), "AR-E901", "{refused}");
+    // It stays so until it has caught up.
+    machine.reboot(boot(true, "vmlinuz"), |_| {}).await;
+    machine.ask().await.unwrap();
+}
