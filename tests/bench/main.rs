@@ -2,7 +2,7 @@
 //! turn and turn about.
 //!
 //! `bench WASMTIME [PART…]`: the program `wasmtime`, for the script that a user would write; and of the parts `steps`, `tpm`,
-//! `policy`, `jobs`, `broker`, `leases` and `counts` those that are wanted, where not all are.
+//! `evidence`, `policy`, `jobs`, `broker`, `leases` and `counts` those that are wanted, where not all are.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,6 +16,7 @@
 mod support;
 
 mod broker;
+mod evidence;
 mod jobs;
 mod leases;
 mod path;
@@ -42,6 +43,9 @@ fn main() {
     }
     if wanted("tpm") {
         tpm::commands();
+    }
+    if wanted("evidence") {
+        evidence::evidence();
     }
     if wanted("policy") {
         policy::decision();
