@@ -17,9 +17,11 @@ pub use reference::{
 pub use rules::{ApprovedBoot, BootRefused, Candidate};
 
 use crate::log::LogRefused;
-use attest_evidence::eventlog::{EventLog, Meaning, Measured};
+use attest_evidence::eventlog::{Event, EventLog, Meaning, Measured};
+use attest_evidence::report::Escaped;
 use attest_evidence::tpm::{PcrIndex, PcrValues};
 use attest_evidence::uefi::signature_list::{Authority, AuthorityKind, SignatureKind};
+use attest_evidence::uefi::variable::Coverage;
 use attest_evidence::uefi::{Guid, Signature, Variable};
 use attest_evidence::{Digest, HashAlgorithm, Sha256Digest};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +104,11 @@ impl ReplayedLog {
     /// # Errors
     /// See [`LogRefused`].
     pub fn verify(&self, quoted: &PcrValues) -> Result<VerifiedBoot<'_>, LogRefused> {
+        if let Some((pcr, event)) = self.without_digest
+            && quoted.get(pcr).is_some()
+        {
+            return Err(LogRefused::NoDigest { bank: BANK, event });
+        }
         for (pcr, value) in quoted.iter() {
             let replayed = match self.values.get(&pcr) {
                 Some(replayed) => *replayed,
@@ -113,10 +120,7 @@ impl ReplayedLog {
                 return Err(LogRefused::Replay { bank: BANK, pcr, replayed, quoted });
             }
         }
-        match self.without_digest {
-            Some((pcr, event)) if quoted.get(pcr).is_some() => Err(LogRefused::NoDigest { bank: BANK, event }),
-            _ => Ok(VerifiedBoot { facts: &self.facts }),
-        }
+        Ok(VerifiedBoot { facts: &self.facts })
     }
 
     /// The values that the log leads to.
@@ -140,41 +144,21 @@ impl<'a> VerifiedBoot<'a> {
 impl BootFacts {
     fn of(log: &EventLog<'_>) -> Self {
         let mut facts = Self::default();
-        // What firmware says of Secure Boot stands in PCR 7 in front of its separator; what comes behind, anybody can extend.
-        let mut configured = false;
-        let mut flags = Vec::new();
+        let mut secure_boot = SecureBootReading::default();
         for event in log.events() {
             let Some(pcr) = event.extends() else { continue };
             let Some(digest) = event.digest(BANK).and_then(|digest| digest.try_into().ok()) else { continue };
-            let (meaning, measured) = (event.meaning(), event.measured(BANK));
-            if pcr == PcrIndex::SECURE_BOOT {
-                let whole = measured == Measured::Whole;
-                match &meaning {
-                    Meaning::Separator { error } if whole => {
-                        configured = true;
-                        if *error {
-                            facts.weakened = Some("firmware ended its measurements with an error".to_owned());
-                        }
-                    }
-                    Meaning::Config(variable) if whole && !configured => facts.configure(variable, &mut flags),
-                    Meaning::Authority(variable) if whole => facts.signers.extend(signer(variable, &meaning)),
-                    Meaning::Action(action) if whole && !configured && action.contains("Debug Mode") => {
-                        facts.weakened = Some((*action).to_owned());
-                    }
-                    _ => {}
-                }
-            }
-            let words = match &meaning {
-                Meaning::Other => event.kind.to_string(),
-                meaning => meaning.to_string(),
-            };
             let digest = Sha256Digest::from_bytes(digest);
-            facts.events.push(BootEvent { number: event.number, pcr, digest, words, measured });
+            if pcr == PcrIndex::SECURE_BOOT {
+                secure_boot.read(event, &digest, &mut facts);
+            }
+            let words = match event.meaning() {
+                Meaning::Other => event.kind.to_string(),
+                meaning => cut(meaning.to_string()),
+            };
+            facts.events.push(BootEvent { number: event.number, pcr, digest, words, measured: event.measured(BANK) });
         }
-        // Said once, and in front of the separator.
-        if let ([flag], true) = (flags.as_slice(), configured) {
-            facts.secure_boot = *flag;
-        }
+        facts.secure_boot = secure_boot.result();
         facts
     }
 
@@ -192,17 +176,104 @@ impl BootFacts {
         }
     }
 
+    /// Whether Secure Boot was on, where that is worth something: not while firmware is debugged.
+    pub const fn trusted_secure_boot(&self) -> Option<bool> {
+        match (self.secure_boot, &self.weakened) {
+            (Some(true), Some(_)) => None,
+            (found, _) => found,
+        }
+    }
+
     /// The events of one PCR.
     pub fn of_pcr(&self, pcr: PcrIndex) -> impl Iterator<Item = &BootEvent> {
         self.events.iter().filter(move |event| event.pcr == pcr)
     }
 }
 
-/// Who an authority event names. Shim also writes flags and levels as authorities: they name nobody.
-fn signer(variable: &Variable<'_>, meaning: &Meaning<'_>) -> Option<Signer> {
-    let digest = match Authority::parse(variable.data).ok()?.kind {
-        AuthorityKind::X509(der) => HashAlgorithm::Sha256.hash(der),
-        AuthorityKind::Hash(digest) => digest,
-    };
-    Some(Signer { digest, words: meaning.to_string() })
+/// What PCR 7 says of Secure Boot, read by what was measured alone: no digest covers an event's type, so that it decides
+/// nothing here. A separator is known by its digest, a variable by its own bytes; nobody can take either away.
+#[derive(Debug, Default)]
+struct SecureBootReading {
+    /// Firmware has said all about its configuration: what comes behind the separator, anybody can extend.
+    configured: bool,
+    /// In front of it stands something of which only the digest is known. It may be anything.
+    unknown: bool,
+    flags: Vec<Option<bool>>,
+}
+
+impl SecureBootReading {
+    fn read(&mut self, event: &Event<'_>, digest: &Sha256Digest, facts: &mut BootFacts) {
+        let is = |data: u32| *digest == Sha256Digest::of(&data.to_le_bytes());
+        if is(0) || is(u32::MAX) {
+            self.configured = true;
+            return;
+        }
+        if is(1) {
+            self.configured = true;
+            facts.weakened = Some("firmware ended its measurements with an error".to_owned());
+            return;
+        }
+        let covered = Digest::from_bytes(BANK, digest.as_bytes());
+        let variable = Variable::parse(event.data)
+            .ok()
+            .filter(|variable| covered.is_some_and(|digest| variable.covered_by(&digest) == Some(Coverage::Whole)));
+        let text = std::str::from_utf8(event.data).ok().filter(|_| event.is_measured(BANK));
+        match (variable, text) {
+            (Some(variable), _) if !self.configured => facts.configure(&variable, &mut self.flags),
+            (Some(variable), _) => facts.signers.extend(signer(&variable, digest)),
+            // Actions. One says that whoever can reach the machine may change what runs.
+            (None, Some(action)) => {
+                if action.contains("Debug Mode") {
+                    facts.weakened = Some(cut(Escaped(action).to_string()));
+                }
+            }
+            (None, None) if !self.configured => self.unknown = true,
+            (None, None) => facts.signers.push(unknown_signer(digest)),
+        }
+    }
+
+    /// Said once, in front of the separator, and nothing unknown beside it.
+    fn result(&self) -> Option<bool> {
+        match self.flags.as_slice() {
+            [flag] if self.configured && !self.unknown => *flag,
+            _ => None,
+        }
+    }
+}
+
+/// The longest words about an event.
+const LONGEST_WORDS: usize = 200;
+
+/// Words for people, cut to a length for which room can be made.
+fn cut(mut words: String) -> String {
+    if words.len() > LONGEST_WORDS {
+        let end = words.floor_char_boundary(LONGEST_WORDS);
+        words.truncate(end);
+        words.push('…');
+    }
+    words
+}
+
+/// Variables of shim that are measured like authorities and name nobody.
+const NAMELESS: [&str; 2] = ["SbatLevel", "MokListTrusted"];
+
+/// Who a variable behind the separator names: whoever let an image run. What names nobody, and is not known to, is a
+/// stranger.
+fn signer(variable: &Variable<'_>, event: &Sha256Digest) -> Option<Signer> {
+    match Authority::parse(variable.data).map(|authority| authority.kind) {
+        Ok(kind) => {
+            let digest = match kind {
+                AuthorityKind::X509(der) => HashAlgorithm::Sha256.hash(der),
+                AuthorityKind::Hash(digest) => digest,
+            };
+            Some(Signer { digest, words: cut(Meaning::Authority(variable.clone()).to_string()) })
+        }
+        Err(_) if variable.vendor == Guid::SHIM_LOCK && NAMELESS.contains(&variable.name.as_str()) => None,
+        Err(_) => Some(unknown_signer(event)),
+    }
+}
+
+fn unknown_signer(event: &Sha256Digest) -> Signer {
+    let digest = Digest::from_bytes(BANK, event.as_bytes()).unwrap_or(Digest::zero(BANK));
+    Signer { digest, words: "allowed by something of which only the digest is known".to_owned() }
 }

@@ -19,6 +19,7 @@ use attest_evidence::exchange::{
 };
 use attest_evidence::name::RunnerName;
 use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::tpm::PcrIndex;
 use attest_evidence::{Sha256Digest, UnixSeconds};
 
 /// A runner as the broker's store has it: the reference values of an appraisal.
@@ -174,7 +175,9 @@ impl QuotedHost {
         let approved = evidence.references.judge(candidate, now)?;
         Ok(AppraisedHost {
             boot: approved,
-            secure_boot: boot.and_then(|boot| boot.facts().secure_boot),
+            secure_boot: boot
+                .filter(|_| self.quote.pcrs().get(PcrIndex::SECURE_BOOT).is_some())
+                .and_then(|boot| boot.facts().trusted_secure_boot()),
             event_log: evidence.event_log.map(|(digest, _)| digest),
             quoted: self,
         })

@@ -4,15 +4,17 @@ use crate::broker::Broker;
 use crate::store::{SeeBoot, StoreError};
 use attest_appraisal::QuotedHost;
 use attest_appraisal::boot::{References, ReplayedLog};
-use attest_evidence::Sha256Digest;
 use attest_evidence::eventlog::{EventLog, EventLogRefused};
 use attest_evidence::exchange::logs::{EventLogSent, Logs, LogsRefused, decompress_event_log};
 use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::{HashAlgorithm, Sha256Digest};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Logs that are kept at hand: those of as many machines that booted differently.
-const MOST_LOGS: usize = 256;
+const MOST_LOGS: usize = 64;
+/// Events of a log that is kept at hand: a longer one, which no machine writes, is read anew each time.
+const MOST_EVENTS_AT_HAND: usize = 2000;
 /// Runners whose last boot is kept at hand.
 const MOST_RUNNERS: usize = 10_000;
 
@@ -69,7 +71,14 @@ impl Broker {
         let digest = Sha256Digest::of(&bytes);
         let replayed = match self.boots.log(&digest) {
             Some(replayed) => replayed,
-            None => Arc::new(ReplayedLog::of(&EventLog::parse(&bytes)?)),
+            None => {
+                let log = EventLog::parse(&bytes)?;
+                // Exchanges quote the SHA-256 bank. What is not written down for it is no evidence of it.
+                if !log.banks().any(|bank| bank == HashAlgorithm::Sha256) {
+                    return Ok(None);
+                }
+                Arc::new(ReplayedLog::of(&log))
+            }
         };
         Ok(Some(LogAtHand { digest, replayed, came }))
     }
@@ -97,16 +106,17 @@ impl Broker {
     }
 
     /// The reference values in force.
-    pub(crate) async fn references(&self) -> Result<Arc<References>, LogsUnusable> {
+    /// With their version.
+    pub(crate) async fn references(&self) -> Result<(i64, Arc<References>), LogsUnusable> {
         let version = self.store.references_version().await?;
         if let Some(kept) = self.boots.references_of(version) {
-            return Ok(kept);
+            return Ok((version, kept));
         }
         let text = self.store.references(version).await?.unwrap_or_default();
         let read = References::parse(&text).map_err(|error| LogsUnusable::References(error.to_string()))?;
         let read = Arc::new(read);
         *self.boots.references.lock().unwrap_or_else(PoisonError::into_inner) = Some((version, Arc::clone(&read)));
-        Ok(read)
+        Ok((version, read))
     }
 }
 
@@ -116,6 +126,9 @@ impl Boots {
     }
 
     fn keep_log(&self, digest: Sha256Digest, log: Arc<ReplayedLog>) {
+        if log.claimed().events.len() > MOST_EVENTS_AT_HAND {
+            return;
+        }
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         if logs.len() >= MOST_LOGS {
             logs.clear(); // they are in the database

@@ -17,12 +17,13 @@ use crate::refusals::Recorded;
 use crate::secrets;
 use crate::server::Refusal;
 use crate::store::{ConsumeNonce, Consumed, RecordAlarm, RunnerRow, StoreError, Transaction, record};
-use attest_appraisal::{AppraisedHost, Continuity, HostEvidence, HostRefused, Purpose, QuoteRefused, QuotedHost};
+use attest_appraisal::{AppraisedHost, HostEvidence, HostRefused, Purpose, QuoteRefused, QuotedHost};
 use attest_evidence::exchange::{
     Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
 };
 use attest_evidence::name::{JobSessionId, LeaseId, RunnerName, SecretName};
 use attest_evidence::report::{Escaped, Explain, Fault, Report};
+use attest_evidence::tpm::ClockInfo;
 use attest_evidence::{Malformed, SecretBytes, Sha256Digest};
 use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection};
@@ -79,7 +80,7 @@ impl Broker {
         let request = Request::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
         let host = QuotedHost::verify(&exchange, Purpose::Grant, request.isolation, &row.runner)?;
-        let host = self.appraise(host, row.id, &exchange.evidence.logs).await?;
+        let (host, references_version) = self.appraise(host, row.id, &exchange.evidence.logs).await?;
         let job = VerifiedJob::identify(self, request.session.as_ref(), host.quoted(), row.id).await?;
         let policy = self.policy().await?;
         let mut decision = Decision::ask(&policy, &host, &job, &request);
@@ -100,10 +101,11 @@ impl Broker {
         let record = RecordGrant {
             runner: row,
             policy_version: decision.policy_version(),
+            references_version,
             session: request.session.clone(),
             most: decision.leases(),
             lease: grant.into_lease(),
-            continuity: Continuity::of(host.quote().clock()),
+            clock: host.quote().clock(),
             entry,
         };
         match self.store.commit(record).await? {
@@ -117,19 +119,28 @@ impl Broker {
 
     /// From a quote to what the machine is and booted. What it booted is remembered, whether or not it is allowed: an
     /// admin decides about what was seen.
-    async fn appraise(&self, host: QuotedHost, runner: i64, logs: &[(u16, &[u8])]) -> Result<AppraisedHost, Refused> {
+    async fn appraise(
+        &self,
+        host: QuotedHost,
+        runner: i64,
+        logs: &[(u16, &[u8])],
+    ) -> Result<(AppraisedHost, i64), Refused> {
+        let last = self.store.continuity(runner).await?;
+        if let Some(last) = last {
+            last.followed_by(host.quote().clock()).map_err(HostRefused::from)?;
+        }
         let log = self.event_log(logs).await?;
         let leads = log.as_ref().is_none_or(|log| log.replayed.verify(host.quote().pcrs()).is_ok());
         if leads {
             self.see_boot(runner, &host, log.as_ref()).await?;
         }
-        let references = self.references().await?;
+        let (version, references) = self.references().await?;
         let evidence = HostEvidence {
             event_log: log.as_ref().map(|log| (log.digest, &*log.replayed)),
             references: &references,
-            last: self.store.continuity(runner).await?,
+            last,
         };
-        Ok(host.appraise(evidence, self.wall())?)
+        Ok((host.appraise(evidence, self.wall())?, version))
     }
 
     /// The values of the secrets asked for, after policy has said yes.
@@ -351,12 +362,13 @@ fn challenge_report(refused: ChallengeRefused) -> Report {
 struct RecordGrant {
     runner: RunnerRow,
     policy_version: i64,
+    references_version: i64,
     session: Option<JobSessionId>,
     /// How many leases the component may have in the job.
     most: u32,
     lease: crate::store::LeaseRow,
     /// Where its TPM is now.
-    continuity: Continuity,
+    clock: ClockInfo,
     entry: Entry,
 }
 
@@ -366,14 +378,16 @@ impl Transaction for RecordGrant {
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<Option<LeaseId>, StoreError> {
         let row = sqlx::query(
-            "SELECT (SELECT state FROM runners WHERE id = ?), (SELECT coalesce(max(version), 0) FROM policies WHERE NOT waiting)",
+            "SELECT (SELECT state FROM runners WHERE id = ?), (SELECT coalesce(max(version), 0) FROM policies WHERE NOT waiting),
+                    (SELECT coalesce(max(version), 0) FROM boot_references)",
         )
         .bind(self.runner.id)
         .fetch_one(&mut *connection)
         .await?;
         let state: Option<String> = row.get(0);
-        let version: i64 = row.get(1);
-        if state.as_deref() != Some(self.runner.runner.state.as_str()) || version != self.policy_version {
+        let versions: (i64, i64) = (row.get(1), row.get(2));
+        let unchanged = versions == (self.policy_version, self.references_version);
+        if state.as_deref() != Some(self.runner.runner.state.as_str()) || !unchanged {
             return Err(StoreError::Stale);
         }
         let mut ordinal = 1;
@@ -393,7 +407,7 @@ impl Transaction for RecordGrant {
                 ordinal = had + 1;
             }
         }
-        crate::store::remember(connection, self.runner.id, self.continuity).await?;
+        crate::store::remember(connection, self.runner.id, self.clock).await?;
         crate::store::insert_lease(connection, &self.lease, self.runner.id, self.session.as_ref(), ordinal).await?;
         record(connection, &self.entry).await?;
         Ok(None)

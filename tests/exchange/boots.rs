@@ -226,6 +226,24 @@ async fn l02_what_is_said_of_secure_boot_counts_where_firmware_says_it() {
     late.measured(pcr(7), EventType::EFI_VARIABLE_DRIVER_CONFIG, &on);
     machine.reboot(late, |_| {}).await;
     assert_eq!(refusal(machine.ask().await), "AR-E803");
+    // The same with another separator in front of which it stands, and the true ones called something else: no digest
+    // covers what an event is called.
+    let mut relabelled = boot(false, "vmlinuz");
+    relabelled.measured(pcr(7), EventType::EFI_VARIABLE_DRIVER_CONFIG, &on);
+    relabelled.measured(pcr(7), EventType::SEPARATOR, &[0; 4]);
+    machine.reboot(relabelled, |_| {}).await;
+    let events: Vec<(usize, u32)> = {
+        let log = EventLog::parse(&machine.log).unwrap();
+        log.events().iter().map(|event| (event.offset, event.pcr())).collect()
+    };
+    let of_pcr_7: Vec<usize> = events.iter().filter(|(_, pcr)| *pcr == 7).map(|(offset, _)| *offset).collect();
+    for kind in [EventType::EFI_ACTION, EventType::NONHOST_INFO, EventType(0x1234_5678)] {
+        let mut log = machine.log.clone();
+        for offset in &of_pcr_7[..2] {
+            log[offset + 4..offset + 8].copy_from_slice(&kind.0.to_le_bytes());
+        }
+        assert_eq!(refusal(machine.ask_with(&log).await), "AR-E803", "{kind}");
+    }
     // Somewhere else.
     let mut elsewhere = boot(false, "vmlinuz");
     elsewhere.measured(pcr(8), EventType::EFI_VARIABLE_DRIVER_CONFIG, &on);
@@ -254,6 +272,13 @@ async fn l02_what_is_said_of_secure_boot_counts_where_firmware_says_it() {
     signed.measured(pcr(7), EventType::EFI_VARIABLE_AUTHORITY, &authority);
     machine.reboot(signed, |_| {}).await;
     assert_eq!(refusal(machine.ask().await), "AR-E805");
+    // Whatever the event is called, and whatever is said in it.
+    let offset = EventLog::parse(&machine.log).unwrap().events().last().unwrap().offset;
+    let mut called = machine.log.clone();
+    called[offset + 4..offset + 8].copy_from_slice(&EventType::EVENT_TAG.0.to_le_bytes());
+    assert_eq!(refusal(machine.ask_with(&called).await), "AR-E805");
+    *called.last_mut().unwrap() ^= 1;
+    assert_eq!(refusal(machine.ask_with(&called).await), "AR-E805");
 
     // What can't be meant is refused before it counts.
     for wrong in

@@ -158,7 +158,8 @@ impl References {
     /// See [`ReferenceError`]: what can't be read again is not written.
     pub fn to_text(&self) -> Result<String, ReferenceError> {
         self.check()?;
-        toml::to_string_pretty(self).map_err(|error| ReferenceError::Malformed(error.to_string()))
+        let text = toml::to_string_pretty(self).map_err(|error| ReferenceError::Malformed(error.to_string()))?;
+        if text.len() > LONGEST { Err(ReferenceError::TooLong) } else { Ok(text) }
     }
 
     /// A name for a new block about `runner`, after the day `now`: one that no block has.

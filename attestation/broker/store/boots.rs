@@ -3,7 +3,7 @@
 use super::{Store, StoreError, Transaction, record, seconds, unix};
 use crate::audit::Entry;
 use attest_appraisal::Continuity;
-use attest_evidence::tpm::{PcrSelection, PcrValues};
+use attest_evidence::tpm::{ClockInfo, PcrSelection, PcrValues};
 use attest_evidence::{Sha256Digest, UnixSeconds};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
@@ -121,12 +121,22 @@ impl Transaction for ApplyReferences {
 }
 
 /// Remembers clock and counts of a quote that was believed. Two may come in the other order than they were made: nothing
-/// is put back.
+/// is put back. If what was remembered since can't be followed by this quote, the decision rests on something old.
 pub(crate) async fn remember(
     connection: &mut SqliteConnection,
     runner: i64,
-    now: Continuity,
+    quoted: ClockInfo,
 ) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT clock, reset_count, restart_count FROM continuity WHERE runner_id = ?")
+        .bind(runner)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if let Some(last) = row.as_ref().map(continuity).transpose()?
+        && last.followed_by(quoted).is_err()
+    {
+        return Err(StoreError::Stale);
+    }
+    let now = Continuity::of(quoted);
     let clock = i64::try_from(now.clock).unwrap_or(i64::MAX);
     sqlx::query(
         "INSERT INTO continuity (runner_id, clock, reset_count, restart_count) VALUES (?1, ?2, ?3, ?4)
@@ -140,6 +150,15 @@ pub(crate) async fn remember(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+fn continuity(row: &SqliteRow) -> Result<Continuity, StoreError> {
+    let wrong = |_| StoreError::Row("continuity");
+    Ok(Continuity {
+        clock: u64::try_from(row.get::<i64, _>(0)).map_err(wrong)?,
+        reset_count: u32::try_from(row.get::<i64, _>(1)).map_err(wrong)?,
+        restart_count: u32::try_from(row.get::<i64, _>(2)).map_err(wrong)?,
+    })
 }
 
 fn boot(row: &SqliteRow) -> Result<BootRow, StoreError> {
@@ -167,15 +186,7 @@ impl Store {
             .bind(runner)
             .fetch_optional(&self.readers)
             .await?;
-        row.map(|row| {
-            let wrong = |_| StoreError::Row("continuity");
-            Ok(Continuity {
-                clock: u64::try_from(row.get::<i64, _>(0)).map_err(wrong)?,
-                reset_count: u32::try_from(row.get::<i64, _>(1)).map_err(wrong)?,
-                restart_count: u32::try_from(row.get::<i64, _>(2)).map_err(wrong)?,
-            })
-        })
-        .transpose()
+        row.as_ref().map(continuity).transpose()
     }
 
     /// Evidence by its digest, compressed.
