@@ -9,6 +9,7 @@ mod moment;
 mod propose;
 mod reference;
 mod rules;
+mod secure_boot;
 
 pub use propose::SeenBoot;
 pub use reference::{
@@ -17,13 +18,10 @@ pub use reference::{
 pub use rules::{ApprovedBoot, BootRefused, Candidate};
 
 use crate::log::LogRefused;
-use attest_evidence::eventlog::{Event, EventLog, Meaning, Measured};
-use attest_evidence::report::Escaped;
+use attest_evidence::eventlog::{EventLog, Measured};
 use attest_evidence::tpm::{PcrIndex, PcrValues};
-use attest_evidence::uefi::signature_list::{Authority, AuthorityKind, SignatureKind};
-use attest_evidence::uefi::variable::Coverage;
-use attest_evidence::uefi::{Guid, Signature, Variable};
 use attest_evidence::{Digest, HashAlgorithm, Sha256Digest};
+use secure_boot::SecureBootReading;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The one bank that exchanges quote.
@@ -152,28 +150,11 @@ impl BootFacts {
             if pcr == PcrIndex::SECURE_BOOT {
                 secure_boot.read(event, &digest, &mut facts);
             }
-            let words = match event.meaning() {
-                Meaning::Other => event.kind.to_string(),
-                meaning => cut(meaning.to_string()),
-            };
-            facts.events.push(BootEvent { number: event.number, pcr, digest, words, measured: event.measured(BANK) });
+            let (words, measured) = (cut(event.words()), event.measured(BANK));
+            facts.events.push(BootEvent { number: event.number, pcr, digest, words, measured });
         }
         facts.secure_boot = secure_boot.result();
         facts
-    }
-
-    fn configure(&mut self, variable: &Variable<'_>, flags: &mut Vec<Option<bool>>) {
-        if variable.is(Guid::GLOBAL_VARIABLE, "SecureBoot") {
-            flags.push(variable.as_flag().ok().flatten());
-        } else if variable.is(Guid::IMAGE_SECURITY_DATABASE, "dbx")
-            && let Ok(entries) = Signature::parse_lists(variable.data)
-        {
-            self.dbx.extend(entries.iter().filter_map(|entry| match entry.kind {
-                SignatureKind::Hash(digest) | SignatureKind::X509Hash { digest, .. } => Some(digest),
-                SignatureKind::X509(der) => Some(HashAlgorithm::Sha256.hash(der)),
-                SignatureKind::Other { .. } => None,
-            }));
-        }
     }
 
     /// Whether Secure Boot was on, where that is worth something: not while firmware is debugged.
@@ -190,57 +171,6 @@ impl BootFacts {
     }
 }
 
-/// What PCR 7 says of Secure Boot, read by what was measured alone: no digest covers an event's type, so that it decides
-/// nothing here. A separator is known by its digest, a variable by its own bytes; nobody can take either away.
-#[derive(Debug, Default)]
-struct SecureBootReading {
-    /// Firmware has said all about its configuration: what comes behind the separator, anybody can extend.
-    configured: bool,
-    /// In front of it stands something of which only the digest is known. It may be anything.
-    unknown: bool,
-    flags: Vec<Option<bool>>,
-}
-
-impl SecureBootReading {
-    fn read(&mut self, event: &Event<'_>, digest: &Sha256Digest, facts: &mut BootFacts) {
-        let is = |data: u32| *digest == Sha256Digest::of(&data.to_le_bytes());
-        if is(0) || is(u32::MAX) {
-            self.configured = true;
-            return;
-        }
-        if is(1) {
-            self.configured = true;
-            facts.weakened = Some("firmware ended its measurements with an error".to_owned());
-            return;
-        }
-        let covered = Digest::from_bytes(BANK, digest.as_bytes());
-        let variable = Variable::parse(event.data)
-            .ok()
-            .filter(|variable| covered.is_some_and(|digest| variable.covered_by(&digest) == Some(Coverage::Whole)));
-        let text = std::str::from_utf8(event.data).ok().filter(|_| event.is_measured(BANK));
-        match (variable, text) {
-            (Some(variable), _) if !self.configured => facts.configure(&variable, &mut self.flags),
-            (Some(variable), _) => facts.signers.extend(signer(&variable, digest)),
-            // Actions. One says that whoever can reach the machine may change what runs.
-            (None, Some(action)) => {
-                if action.contains("Debug Mode") {
-                    facts.weakened = Some(cut(Escaped(action).to_string()));
-                }
-            }
-            (None, None) if !self.configured => self.unknown = true,
-            (None, None) => facts.signers.push(unknown_signer(digest)),
-        }
-    }
-
-    /// Said once, in front of the separator, and nothing unknown beside it.
-    fn result(&self) -> Option<bool> {
-        match self.flags.as_slice() {
-            [flag] if self.configured && !self.unknown => *flag,
-            _ => None,
-        }
-    }
-}
-
 /// The longest words about an event.
 const LONGEST_WORDS: usize = 200;
 
@@ -252,28 +182,4 @@ fn cut(mut words: String) -> String {
         words.push('…');
     }
     words
-}
-
-/// Variables of shim that are measured like authorities and name nobody.
-const NAMELESS: [&str; 2] = ["SbatLevel", "MokListTrusted"];
-
-/// Who a variable behind the separator names: whoever let an image run. What names nobody, and is not known to, is a
-/// stranger.
-fn signer(variable: &Variable<'_>, event: &Sha256Digest) -> Option<Signer> {
-    match Authority::parse(variable.data).map(|authority| authority.kind) {
-        Ok(kind) => {
-            let digest = match kind {
-                AuthorityKind::X509(der) => HashAlgorithm::Sha256.hash(der),
-                AuthorityKind::Hash(digest) => digest,
-            };
-            Some(Signer { digest, words: cut(Meaning::Authority(variable.clone()).to_string()) })
-        }
-        Err(_) if variable.vendor == Guid::SHIM_LOCK && NAMELESS.contains(&variable.name.as_str()) => None,
-        Err(_) => Some(unknown_signer(event)),
-    }
-}
-
-fn unknown_signer(event: &Sha256Digest) -> Signer {
-    let digest = Digest::from_bytes(BANK, event.as_bytes()).unwrap_or(Digest::zero(BANK));
-    Signer { digest, words: "allowed by something of which only the digest is known".to_owned() }
 }

@@ -45,10 +45,11 @@ pub const VERSION: u16 = 1;
 const VERSION_WANTED: &str = "1 is wanted: agent and broker speak different versions";
 /// Most bytes of `bound`: a request with some hundred handles and arguments is under 64 KiB.
 pub const LONGEST_BOUND: u32 = 128 * 1024;
-/// Most bytes of one log: a crypto-agile event log is under 256 KiB, an IMA delta under 2 MiB.
-pub const LONGEST_LOG: u32 = 4 * 1024 * 1024;
-/// Most bytes of one exchange.
-pub const LONGEST_EXCHANGE: usize = 9 * 1024 * 1024;
+/// Most bytes of one log, compressed: an event log of 67 KiB comes to 24, and the largest that firmware has room for to
+/// some 200.
+pub const LONGEST_LOG: u32 = 512 * 1024;
+/// Most bytes of one exchange: `bound`, a quote, and one log as long as may be.
+pub const LONGEST_EXCHANGE: usize = 768 * 1024;
 /// Most logs.
 const MOST_LOGS: u32 = 4;
 

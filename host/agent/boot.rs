@@ -31,9 +31,13 @@ struct Log {
 pub fn firmware_log(tpm: &Transport) -> Option<Vec<u8>> {
     let path = log_path(tpm)?;
     let mut bytes = Vec::new();
-    let limit = u64::try_from(LARGEST_LOG).unwrap_or(u64::MAX);
+    let limit = u64::try_from(LARGEST_LOG).unwrap_or(u64::MAX).saturating_add(1);
     match std::fs::File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
         Ok(0) => None,
+        Ok(length) if length > LARGEST_LOG => {
+            tracing::warn!(path = %path.display(), "the event log is larger than any broker reads: it is left out");
+            None
+        }
         Ok(_) => Some(bytes),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "there is no event log: reference values about it will not be met");

@@ -40,7 +40,7 @@ pub(crate) struct Show {
     /// The log
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The bank whose digests are looked at. Default: the strongest that the log has
+    /// The bank whose digests are looked at. Default: sha256, which quotes are of; else the strongest
     #[arg(long, value_name = "BANK")]
     bank: Option<HashAlgorithm>,
 }
@@ -54,7 +54,7 @@ pub(crate) struct Diff {
     /// The log of the other
     #[arg(value_name = "NEW")]
     new: PathBuf,
-    /// The bank to compare in. Default: the strongest that both have
+    /// The bank to compare in. Default: sha256, which quotes are of; else the strongest that both have
     #[arg(long, value_name = "BANK")]
     bank: Option<HashAlgorithm>,
 }
@@ -113,12 +113,15 @@ fn parse(bytes: &[u8]) -> Result<EventLog<'_>, Report> {
     EventLog::parse(bytes).map_err(|refused| answer_is_no(refused.report()))
 }
 
-/// The bank that was asked for, or the strongest.
+/// The bank that was asked for, or the one that quotes are of, or the strongest.
 fn bank_of(logs: &[&EventLog<'_>], asked: Option<HashAlgorithm>) -> Result<HashAlgorithm, Report> {
     let has = |bank: HashAlgorithm| logs.iter().all(|log| log.banks().any(|other| other == bank));
     let found = match asked {
         Some(bank) => Some(bank).filter(|bank| has(*bank)),
-        None => HashAlgorithm::ALL.into_iter().rev().find(|bank| has(*bank)),
+        None => {
+            let preferred = std::iter::once(HashAlgorithm::Sha256).chain(HashAlgorithm::ALL.into_iter().rev());
+            preferred.into_iter().find(|bank| has(*bank))
+        }
     };
     found.ok_or_else(|| {
         let banks = logs.iter().flat_map(|log| log.banks()).map(HashAlgorithm::as_str).collect::<Vec<_>>().join(", ");
@@ -193,7 +196,7 @@ impl Show {
             pcr: event.pcr(),
             kind: event.kind.to_string(),
             measured: measured(event, bank),
-            says: event.meaning().to_string(),
+            says: event.words(),
             digests: event.digests().map(|digest| (digest.algorithm().as_str(), digest.to_string())).collect(),
         };
         let shown = Shown { bank: bank.as_str(), events: log.events().iter().map(row).collect() };
@@ -206,9 +209,7 @@ impl Show {
             );
             for (event, row) in log.events().iter().zip(&shown.events) {
                 let pcr = event.extends().map_or_else(|| "-".to_owned(), |pcr| pcr.to_string());
-                let short = row.kind.trim_start_matches("EV_");
-                let said = if row.says == "(not in words)" { short.to_owned() } else { row.says.clone() };
-                text += &format!("{pcr:>3}  {:14}  {said}\n", row.measured);
+                text += &format!("{pcr:>3}  {:14}  {}\n", row.measured, row.says);
             }
             text
         });

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Deserialize)]
-struct Known {
+pub(crate) struct Known {
     /// Number of events; none where the log must be refused.
-    events: Option<usize>,
+    pub(crate) events: Option<usize>,
     /// What the machine reported.
     reported: Option<PcrBanks>,
     /// What `tpm2_eventlog` 5.4 computes.
@@ -19,7 +19,7 @@ struct Known {
     agree: Option<bool>,
 }
 
-fn known() -> BTreeMap<String, Known> {
+pub(crate) fn known() -> BTreeMap<String, Known> {
     serde_json::from_slice(&read("eventlogs/known.json")).unwrap()
 }
 

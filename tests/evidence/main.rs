@@ -3,6 +3,7 @@
 //! Needs nothing but the verifier: no TPM, no broker, no root. `tests/testdata/README.md` has the origins of the data.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
+mod boots;
 mod corpus;
 mod eventlogs;
 mod oracle;

@@ -30,10 +30,8 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest body of an exchange: `bound` and a quote. Logs, which [`LONGEST_EXCHANGE`] has room for, are refused as
-/// long as nothing appraises them; nobody gets megabytes of memory for them.
+/// Longest body of what carries a quote and no log: a redemption, the end of a session.
 const LONGEST_BODY: usize = LONGEST_BOUND as usize + 16 * 1024;
-const _: () = assert!(LONGEST_BODY <= LONGEST_EXCHANGE);
 /// Longest body of a small request: an enrolment with an EK certificate is under 16 KiB.
 const SMALL_BODY: usize = 64 * 1024;
 /// Longest body of heartbeats: of as many leases as one message may speak of.
@@ -43,7 +41,7 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 
 pub(super) fn routes(broker: Arc<Broker>) -> Router {
     Router::new()
-        .route("/v1/exchange", post(exchange).layer(DefaultBodyLimit::max(LONGEST_BODY)))
+        .route("/v1/exchange", post(exchange).layer(DefaultBodyLimit::max(LONGEST_EXCHANGE)))
         .route("/v1/session", post(session).layer(DefaultBodyLimit::max(LONGEST_BODY)))
         .route("/v1/challenge", post(challenge))
         .route("/v1/session/end", post(end_session))

@@ -49,7 +49,17 @@ impl fmt::Display for Meaning<'_> {
                 Some(name) => out.write_str(name),
                 None => write!(out, "tag {:#010x}, {} bytes", tagged.id, tagged.data.len()),
             },
-            Self::Other => out.write_str("(not in words)"),
+            Self::Other => out.write_str("something"),
+        }
+    }
+}
+
+impl Event<'_> {
+    /// What it says, for people; where that is not to be put into words, what kind of event it is said to be.
+    pub fn words(&self) -> String {
+        match self.meaning() {
+            Meaning::Other => self.kind.to_string(),
+            meaning => meaning.to_string(),
         }
     }
 }
@@ -170,10 +180,7 @@ pub struct ChangeLine {
 pub fn change_words(change: &Change<'_>, bank: HashAlgorithm) -> Vec<ChangeLine> {
     let line = |change, says: String| ChangeLine { change, says };
     let said = |event: &Event<'_>| {
-        let words = match event.meaning() {
-            Meaning::Other => event.kind.to_string(),
-            meaning => meaning.to_string(),
-        };
+        let words = event.words();
         match event.measured(bank) {
             Measured::No => {
                 let digest = event.digest(bank).map(to_hex).unwrap_or_default();
