@@ -3,9 +3,9 @@
 use super::Members;
 use super::claims::{IssuerKind, JobClaims, JobKey};
 use super::keys::{KeyKind, KeySet};
+use crate::jws::{Compact, decode};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::time::UnixSeconds;
-use data_encoding::BASE64URL_NOPAD;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use rsa::traits::SignatureScheme as _;
 use serde_json::Value;
@@ -154,15 +154,9 @@ impl<'a> UnverifiedToken<'a> {
     /// [`TokenRefused::Malformed`].
     pub fn parse(text: &'a str) -> Result<Self, TokenRefused> {
         let malformed = |reason: &str| TokenRefused::Malformed(reason.to_owned());
-        if text.len() > LONGEST_TOKEN {
-            return Err(malformed("it is too long"));
-        }
-        let (signed, signature) = text.rsplit_once('.').ok_or_else(|| malformed("it has no signature"))?;
-        let (header, claims) = signed.split_once('.').ok_or_else(|| malformed("it has no claims"))?;
-        let part = |part: &str, what: &str| {
-            let bytes = BASE64URL_NOPAD.decode(part.as_bytes());
-            bytes.map_err(|error| TokenRefused::Malformed(format!("its {what} is not base64url: {error}")))
-        };
+        let Compact { signed, header, claims, signature } =
+            Compact::parse(text, LONGEST_TOKEN).map_err(TokenRefused::Malformed)?;
+        let part = |part: &str, what: &str| decode(part, what).map_err(TokenRefused::Malformed);
         let object = |bytes: &[u8], what: &str| {
             Members::parse(bytes).map_err(|reason| TokenRefused::Malformed(format!("its {what}: {reason}")))
         };

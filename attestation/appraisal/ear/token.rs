@@ -4,6 +4,7 @@ use super::claims::Ear;
 use super::json::{LONGEST_NAME, Object};
 use super::key::{EarAlgorithm, EarKey};
 use super::refused::EarRefused;
+use crate::jws::{Compact, decode};
 use attest_evidence::time::UnixSeconds;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
@@ -67,15 +68,9 @@ impl<'a> UnverifiedEar<'a> {
     /// [`EarRefused::Malformed`] and [`EarRefused::Type`].
     pub fn parse(text: &'a str) -> Result<Self, EarRefused> {
         let malformed = |reason: &str| EarRefused::Malformed(reason.to_owned());
-        if text.len() > LONGEST_TOKEN {
-            return Err(malformed("it is too long"));
-        }
-        let (signed, signature) = text.rsplit_once('.').ok_or_else(|| malformed("it has no signature"))?;
-        let (header, claims) = signed.split_once('.').ok_or_else(|| malformed("it has no claims"))?;
-        let part = |part: &str, what: &str| {
-            let bytes = BASE64URL_NOPAD.decode(part.as_bytes());
-            bytes.map_err(|error| EarRefused::Malformed(format!("its {what} is not base64url: {error}")))
-        };
+        let Compact { signed, header, claims, signature } =
+            Compact::parse(text, LONGEST_TOKEN).map_err(EarRefused::Malformed)?;
+        let part = |part: &str, what: &str| decode(part, what).map_err(EarRefused::Malformed);
         if header.len() > LONGEST_HEADER {
             return Err(malformed("its header is too long"));
         }
