@@ -44,6 +44,8 @@ pub enum AlarmKind {
     MissedHeartbeats,
     /// A quote that was made for another request came with this one.
     BindingMismatch,
+    /// A TPM's counts or clock went back: its state was copied or put back.
+    TpmWentBack,
     /// A message about a lease came from somebody who does not hold it.
     ForgedLeaseMessage,
     /// The wall clock was set while leases were held.
@@ -54,11 +56,12 @@ pub enum AlarmKind {
 
 impl AlarmKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SecondRedemption,
         Self::SecondLease,
         Self::MissedHeartbeats,
         Self::BindingMismatch,
+        Self::TpmWentBack,
         Self::ForgedLeaseMessage,
         Self::ClockSet,
         Self::Test,
@@ -71,6 +74,7 @@ impl AlarmKind {
             Self::SecondLease => "second-lease",
             Self::MissedHeartbeats => "missed-heartbeats",
             Self::BindingMismatch => "binding-mismatch",
+            Self::TpmWentBack => "tpm-went-back",
             Self::ForgedLeaseMessage => "forged-lease-message",
             Self::ClockSet => "clock-set",
             Self::Test => "test",

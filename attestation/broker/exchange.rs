@@ -17,7 +17,7 @@ use crate::refusals::Recorded;
 use crate::secrets;
 use crate::server::Refusal;
 use crate::store::{ConsumeNonce, Consumed, RecordAlarm, RunnerRow, StoreError, Transaction, record};
-use attest_appraisal::{AppraisedHost, HostEvidence, HostRefused, Purpose, QuoteRefused, QuotedHost};
+use attest_appraisal::{AppraisedHost, Continuity, HostEvidence, HostRefused, Purpose, QuoteRefused, QuotedHost};
 use attest_evidence::exchange::{
     Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
 };
@@ -117,6 +117,15 @@ impl Broker {
         }
     }
 
+    /// The clock and counts that a quote of this runner has to follow, and does.
+    async fn followed(&self, host: &QuotedHost, runner: i64) -> Result<Option<Continuity>, Refused> {
+        let last = self.store.continuity(runner).await?;
+        if let Some(last) = last {
+            last.followed_by(host.quote().clock()).map_err(HostRefused::from)?;
+        }
+        Ok(last)
+    }
+
     /// From a quote to what the machine is and booted. What it booted is remembered, whether or not it is allowed: an
     /// admin decides about what was seen.
     async fn appraise(
@@ -125,10 +134,7 @@ impl Broker {
         runner: i64,
         logs: &[(u16, &[u8])],
     ) -> Result<(AppraisedHost, i64), Refused> {
-        let last = self.store.continuity(runner).await?;
-        if let Some(last) = last {
-            last.followed_by(host.quote().clock()).map_err(HostRefused::from)?;
-        }
+        let last = self.followed(&host, runner).await?;
         let log = self.event_log(logs).await?;
         let leads = log.as_ref().is_none_or(|log| log.replayed.verify(host.quote().pcrs()).is_ok());
         if leads {
@@ -299,6 +305,7 @@ impl Refused {
                 Some((AlarmKind::SecondRedemption, Some(job.clone())))
             }
             Self::SecondLease { job, .. } => Some((AlarmKind::SecondLease, Some(job.clone()))),
+            Self::Host(HostRefused::Continuity(_)) => Some((AlarmKind::TpmWentBack, None)),
             Self::Host(HostRefused::Quote(QuoteRefused::Binding { .. })) => Some((AlarmKind::BindingMismatch, None)),
             _ => None,
         }

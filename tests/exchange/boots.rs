@@ -199,7 +199,11 @@ async fn a_boot_that_changed_is_refused_by_its_event_shown_in_words_and_allowed(
     assert!(dry.stdout.contains("was       grub_cmd: linux /vmlinuz-1 root=/dev/sda1"), "{}", dry.stdout);
     assert!(dry.stdout.contains("is        grub_cmd: linux /vmlinuz-2 root=/dev/sda1"), "{}", dry.stdout);
     assert_eq!(refusal(machine.ask().await), "AR-E802");
-    broker.admin(&["runner", "approve", "r", "--diff", "--others-until", "2020-01-01T00:00:00Z"]).ok();
+    let other = Sha256Digest::of(b"another").to_string();
+    broker.admin(&["runner", "approve", "r", "--diff", "--boot", &other]).refused(1, "AR-P134");
+    let state = dry.stdout.split(' ').nth(1).unwrap();
+    let until = ["--others-until", "2020-01-01T00:00:00Z"];
+    broker.admin(&[&["runner", "approve", "r", "--diff", "--boot", state][..], &until].concat()).ok();
     machine.ask().await.unwrap();
 
     // The old kernel has expired.
@@ -317,6 +321,10 @@ async fn q11_a_tpm_whose_counts_went_back_is_refused() {
         .await;
     let refused = report(machine.ask().await);
     assert_eq!(refused.code.as_str(), "AR-E901", "{refused}");
+    let listed = broker.admin(&["alarm", "list"]).ok();
+    assert!(listed.stdout.contains("tpm-went-back"), "{}", listed.stdout);
+    // Nor does it open or end sessions.
+    assert_eq!(refusal(machine.rig.redeem("a token").await), "AR-E901");
     // It stays so until it has caught up.
     machine.reboot(boot(true, "vmlinuz"), |_| {}).await;
     machine.ask().await.unwrap();

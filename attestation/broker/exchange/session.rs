@@ -66,6 +66,7 @@ impl Broker {
         let request = SessionRequest::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
         let host = QuotedHost::verify(&exchange, Purpose::Session, request.isolation, &row.runner)?;
+        self.followed(&host, row.id).await?;
         let token = self.verify_token(&request.token).await?;
         let now = self.now();
         let id = JobSessionId::random().map_err(|_| StoreError::Database("no randomness".to_owned()))?;
@@ -81,7 +82,8 @@ impl Broker {
             run_url: token.claims().run_url.clone(),
         };
         let audit = Entry::new(self.wall(), Kind::Session, &body)?;
-        let open = OpenSession { id, runner_id: row.id, token, now, expires, audit };
+        let clock = host.quote().clock();
+        let open = OpenSession { id, runner_id: row.id, clock, token, now, expires, audit };
         match self.store.commit(open).await? {
             Opened::Yes => Ok(opened),
             Opened::RedeemedHere(session) if request.held.as_ref() == Some(&session) => {
@@ -114,6 +116,7 @@ impl Broker {
         let end = SessionEnd::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
         let host = QuotedHost::verify(&exchange, Purpose::SessionEnd, end.isolation, &row.runner)?;
+        self.followed(&host, row.id).await?;
         let job = VerifiedJob::identify(self, Some(&end.session), &host, row.id).await?;
         let body = json!({ "session": end.session, "runner": host.runner(), "job": job.job().map(|job| &job.key) });
         let at = self.wall();

@@ -6,6 +6,7 @@ use crate::audit::Entry;
 use attest_appraisal::ci::{Algorithm, IssuerKind, JobClaims, VerifiedToken};
 use attest_evidence::UnixSeconds;
 use attest_evidence::name::{JobSessionId, LeaseId};
+use attest_evidence::tpm::ClockInfo;
 use sqlx::{Row as _, SqliteConnection};
 
 /// An issuer on the list.
@@ -100,6 +101,8 @@ pub struct OpenSession {
     pub id: JobSessionId,
     /// The runner whose attestation key redeems.
     pub runner_id: i64,
+    /// Where its TPM is now.
+    pub clock: ClockInfo,
     /// What it redeems.
     pub token: VerifiedToken,
     /// The broker's clock.
@@ -125,6 +128,7 @@ impl Transaction for OpenSession {
     type Output = Opened;
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<Opened, StoreError> {
+        super::remember(connection, self.runner_id, self.clock).await?;
         let claims = serde_json::to_string(self.token.claims()).map_err(|_| StoreError::Row("job claims"))?;
         let inserted = sqlx::query(
             "INSERT INTO job_sessions (id, runner_id, issuer, job, token, claims, opened, expires)

@@ -23,6 +23,9 @@ pub(in crate::admin) struct ApproveBoot {
     /// Show it, and change nothing
     #[arg(long, requires = "diff")]
     dry_run: bool,
+    /// Allow it if it still is this boot: the digest that `--dry-run` has shown
+    #[arg(long, value_name = "HEX", requires = "diff")]
+    boot: Option<Sha256Digest>,
     /// Allow it until then only: 2026-12-31T00:00:00Z
     #[arg(long, value_name = "TIME", requires = "diff", value_parser = time)]
     until: Option<UnixSeconds>,
@@ -38,6 +41,8 @@ fn time(text: &str) -> Result<UnixSeconds, &'static str> {
 #[derive(Serialize)]
 struct Shown<'a> {
     runner: &'a RunnerName,
+    /// SHA-256 over the quoted PCRs: which boot this is.
+    boot: Sha256Digest,
     /// When this boot was seen first.
     seen: u64,
     event_log: Option<Sha256Digest>,
@@ -96,23 +101,28 @@ pub(super) async fn approve(
         return Err(Report::new("AR-P133", Fault::Refused, format!("nothing is known of what `{name}` booted"))
             .hint("it is seen at the runner's next exchange, whether or not that is granted: run any step on it"));
     };
+    let found = row.pcrs.digest();
+    if let Some(wanted) = options.boot.filter(|wanted| *wanted != found) {
+        return Err(Report::new("AR-P134", Fault::Refused, format!("`{name}` has booted something else since"))
+            .fact("wanted", wanted)
+            .fact("got", found)
+            .hint("look at it anew: `--diff --dry-run`"));
+    }
     let seen = Seen::of(&store, row).await?;
     let log = seen.log()?;
     let replayed = log.as_ref().map(ReplayedLog::of);
     let facts = replayed.as_ref().map(|log| log.verify(&seen.row.pcrs)).transpose().map_err(|_| damaged("boot"))?;
     let now = SystemClock.now();
     let (mut references, version) = in_force(&store).await?;
-    let describe = |row: &BootRow| SeenBoot {
+    let described = SeenBoot {
         runner: name,
         class: runner.runner.class,
-        firmware: row.firmware,
+        firmware: seen.row.firmware,
         pcrs: &seen.row.pcrs,
         facts: facts.map(|boot| boot.facts()),
     };
-    let rule = ReferenceBoot {
-        until: options.until,
-        ..ReferenceBoot::allowing(references.free_name(name, now), describe(&seen.row))
-    };
+    let rule =
+        ReferenceBoot { until: options.until, ..ReferenceBoot::allowing(references.free_name(name, now), described) };
     let rule_text = References { boots: vec![rule.clone()] }.to_text().map_err(|error| unusable(&error))?;
 
     let known = compared(&store, &references, rows).await?;
@@ -135,6 +145,7 @@ pub(super) async fn approve(
     };
     let shown = Shown {
         runner: name,
+        boot: found,
         seen: seen.row.first_seen.0,
         event_log: seen.row.event_log,
         compared_with: known.as_ref().map(|known| known.row.last_seen.0),
@@ -202,7 +213,7 @@ fn compare(known: &Seen, seen: &Seen) -> Result<Vec<PcrLines>, Report> {
 
 fn in_words(shown: &Shown<'_>) -> String {
     let moment = |seconds: u64| utc(i64::try_from(seconds).unwrap_or(i64::MAX));
-    let mut text = format!("boot of {}, seen first at {}", shown.runner, moment(shown.seen));
+    let mut text = format!("boot {} of {}, seen first at {}", shown.boot, shown.runner, moment(shown.seen));
     text += match shown.event_log {
         Some(_) => ", with its event log\n",
         None => ", without an event log: it can be compared by its PCRs alone\n",
