@@ -5,12 +5,14 @@
 //!            by itself      by a quote     by an admin's reference values
 //! ```
 
+mod ima;
 mod moment;
 mod propose;
 mod reference;
 mod rules;
 mod secure_boot;
 
+pub use ima::{Added, FileHash, ImaRule, ImaScope, JudgedList, OnViolation, Stranger};
 pub use propose::SeenBoot;
 pub use reference::{
     FirmwareVersion, PcrNumber, ReferenceBoot, ReferenceError, ReferenceEvent, References, SecureBootRule, moment,

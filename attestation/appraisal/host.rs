@@ -13,9 +13,11 @@ use crate::boot::{ApprovedBoot, BootRefused, Candidate, References, ReplayedLog}
 use crate::certificate::TpmClass;
 use crate::key::AttestationKey;
 use crate::log::LogRefused;
+use crate::measurements::{BootCounts, Checkpoint, Measurements};
 use crate::quote::{QuoteRefused, RawQuote, VerifiedQuote};
 use attest_evidence::exchange::{
-    Exchange, Isolation, RunnerState, qualifying_data, session_end_qualifying_data, session_qualifying_data,
+    Exchange, Isolation, RunnerState, lease_end_qualifying_data, qualifying_data, session_end_qualifying_data,
+    session_qualifying_data,
 };
 use attest_evidence::name::RunnerName;
 use attest_evidence::report::{Explain, Fault, Report};
@@ -46,6 +48,8 @@ pub struct QuotedHost {
     class: TpmClass,
     isolation: Isolation,
     quote: VerifiedQuote,
+    quote_digest: Sha256Digest,
+    key_digest: Sha256Digest,
     bound: Sha256Digest,
 }
 
@@ -58,6 +62,16 @@ pub struct AppraisedHost {
     boot: Option<ApprovedBoot>,
     secure_boot: Option<bool>,
     event_log: Option<Sha256Digest>,
+    measurements: Option<MeasuredSoFar>,
+}
+
+/// What a kernel measured, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeasuredSoFar {
+    /// Up to where.
+    pub quoted: Checkpoint,
+    /// How often a file could not be measured reliably.
+    pub violations: u64,
 }
 
 /// What a quoted host is judged by.
@@ -65,6 +79,8 @@ pub struct AppraisedHost {
 pub struct HostEvidence<'a> {
     /// Its event log with its digest, if it sent one.
     pub event_log: Option<(Sha256Digest, &'a ReplayedLog)>,
+    /// What its kernel measured, as far as its quotes have vouched for it, if it sent that.
+    pub measurements: Option<&'a Measurements>,
     /// What an admin allowed machines to boot.
     pub references: &'a References,
     /// Its TPM's clock and counts when it was last believed.
@@ -118,6 +134,8 @@ pub enum Purpose {
     Session,
     /// The end of a job session.
     SessionEnd,
+    /// The end of a lease.
+    LeaseEnd,
 }
 
 impl QuotedHost {
@@ -142,6 +160,7 @@ impl QuotedHost {
             Purpose::Grant => qualifying_data(&exchange.bound),
             Purpose::Session => session_qualifying_data(&exchange.bound),
             Purpose::SessionEnd => session_end_qualifying_data(&exchange.bound),
+            Purpose::LeaseEnd => lease_end_qualifying_data(&exchange.bound),
         };
         let quote = raw.parse()?.verify(&runner.key, &qualifying, exchange.challenge.selection)?;
         if runner.state != RunnerState::Approved {
@@ -156,6 +175,8 @@ impl QuotedHost {
             class: runner.class,
             isolation: runner.isolation,
             quote,
+            quote_digest: Sha256Digest::of(evidence.quote),
+            key_digest: Sha256Digest::of(runner.key.bytes()),
             bound: exchange.bound,
         })
     }
@@ -171,7 +192,10 @@ impl QuotedHost {
             last.followed_by(self.quote.clock())?;
         }
         let boot = evidence.event_log.map(|(_, log)| log.verify(self.quote.pcrs())).transpose()?;
-        let candidate = Candidate { runner: &self.runner, class: self.class, quote: &self.quote, boot };
+        // What was measured in another boot says nothing of this one.
+        let this_boot = BootCounts::of(self.quote.clock());
+        let measurements = evidence.measurements.filter(|measured| measured.boot() == this_boot);
+        let candidate = Candidate { runner: &self.runner, class: self.class, quote: &self.quote, boot, measurements };
         let approved = evidence.references.judge(candidate, now)?;
         Ok(AppraisedHost {
             boot: approved,
@@ -179,6 +203,7 @@ impl QuotedHost {
                 .filter(|_| self.quote.pcrs().get(PcrIndex::SECURE_BOOT).is_some())
                 .and_then(|boot| boot.facts().trusted_secure_boot()),
             event_log: evidence.event_log.map(|(digest, _)| digest),
+            measurements: measurements.map(|all| MeasuredSoFar { quoted: all.quoted(), violations: all.violations() }),
             quoted: self,
         })
     }
@@ -191,6 +216,16 @@ impl QuotedHost {
     /// Its quote.
     pub const fn quote(&self) -> &VerifiedQuote {
         &self.quote
+    }
+
+    /// SHA-256 of its quote, `TPMS_ATTEST`.
+    pub const fn quote_digest(&self) -> &Sha256Digest {
+        &self.quote_digest
+    }
+
+    /// SHA-256 of its attestation key, `TPMT_PUBLIC`.
+    pub const fn key_digest(&self) -> &Sha256Digest {
+        &self.key_digest
     }
 
     /// Digest of the `bound` that was quoted: the host is believed for this request alone.
@@ -243,6 +278,13 @@ impl AppraisedHost {
     /// Digest of the event log that leads to its quote.
     pub const fn event_log(&self) -> Option<&Sha256Digest> {
         self.event_log.as_ref()
+    }
+}
+
+impl AppraisedHost {
+    /// What its kernel measured. None where it sent nothing of that.
+    pub const fn measurements(&self) -> Option<&MeasuredSoFar> {
+        self.measurements.as_ref()
     }
 }
 

@@ -20,6 +20,7 @@ mod host;
 mod jws;
 mod key;
 mod log;
+mod measurements;
 mod quote;
 mod roots;
 mod signature;
@@ -29,10 +30,12 @@ pub use certificate::{
 };
 pub use endorsement::{EndorsementRefused, ProvenEndorsement};
 pub use host::{
-    AppraisedHost, Continuity, ContinuityRefused, EnrolledRunner, HostEvidence, HostRefused, Purpose, QuotedHost,
+    AppraisedHost, Continuity, ContinuityRefused, EnrolledRunner, HostEvidence, HostRefused, MeasuredSoFar, Purpose,
+    QuotedHost,
 };
 pub use key::{AttestationKey, HashPolicy, KeyRefused};
 pub use log::{Accounted, LogRefused};
+pub use measurements::{BootCounts, Checkpoint, Followed, Measurements, MeasurementsRefused};
 pub use quote::{
     LoneQuote, MeasuredList, ParsedQuote, QuoteRefused, QuotingKey, RawQuote, VerifiedLoneQuote, VerifiedQuote,
 };

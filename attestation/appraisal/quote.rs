@@ -205,6 +205,11 @@ impl VerifiedQuote {
         &self.pcrs
     }
 
+    /// The quoted values that a boot leaves as they are while it lasts: all but that of the kernel's measurements.
+    pub fn boot_pcrs(&self) -> PcrValues {
+        self.pcrs.without(PcrIndex::IMA)
+    }
+
     /// Clock and reset counts at the moment of the quote.
     pub const fn clock(&self) -> ClockInfo {
         self.clock

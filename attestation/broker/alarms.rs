@@ -46,6 +46,8 @@ pub enum AlarmKind {
     BindingMismatch,
     /// A TPM's counts or clock went back: its state was copied or put back.
     TpmWentBack,
+    /// A machine rebooted, or changed what it is measured by, while a step held something.
+    MachineChanged,
     /// A message about a lease came from somebody who does not hold it.
     ForgedLeaseMessage,
     /// The wall clock was set while leases were held.
@@ -56,12 +58,13 @@ pub enum AlarmKind {
 
 impl AlarmKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SecondRedemption,
         Self::SecondLease,
         Self::MissedHeartbeats,
         Self::BindingMismatch,
         Self::TpmWentBack,
+        Self::MachineChanged,
         Self::ForgedLeaseMessage,
         Self::ClockSet,
         Self::Test,
@@ -75,6 +78,7 @@ impl AlarmKind {
             Self::MissedHeartbeats => "missed-heartbeats",
             Self::BindingMismatch => "binding-mismatch",
             Self::TpmWentBack => "tpm-went-back",
+            Self::MachineChanged => "machine-changed",
             Self::ForgedLeaseMessage => "forged-lease-message",
             Self::ClockSet => "clock-set",
             Self::Test => "test",

@@ -2,10 +2,10 @@
 
 use crate::broker::Broker;
 use crate::store::{SeeBoot, StoreError};
-use attest_appraisal::QuotedHost;
 use attest_appraisal::boot::{References, ReplayedLog};
+use attest_appraisal::{MeasurementsRefused, QuotedHost};
 use attest_evidence::eventlog::{EventLog, EventLogRefused};
-use attest_evidence::exchange::logs::{EventLogSent, Logs, LogsRefused, decompress_event_log};
+use attest_evidence::exchange::logs::{EventLogSent, LogsRefused, decompress_event_log};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::{HashAlgorithm, Sha256Digest};
 use std::collections::HashMap;
@@ -46,6 +46,8 @@ pub(crate) enum LogsUnusable {
     /// The agent sends it once more, whole.
     #[error("the event log was sent by its digest, and is not here")]
     NotHere,
+    #[error(transparent)]
+    Measurements(#[from] MeasurementsRefused),
     #[error("the reference values in force can't be used: {0}")]
     References(String),
     #[error(transparent)]
@@ -54,8 +56,8 @@ pub(crate) enum LogsUnusable {
 
 impl Broker {
     /// The event log that came with a quote. The quote must have been verified: what follows costs time and memory.
-    pub(crate) async fn event_log(&self, raw: &[(u16, &[u8])]) -> Result<Option<LogAtHand>, LogsUnusable> {
-        let Some(sent) = Logs::read(raw)?.event_log else { return Ok(None) };
+    pub(crate) async fn event_log(&self, sent: Option<EventLogSent<'_>>) -> Result<Option<LogAtHand>, LogsUnusable> {
+        let Some(sent) = sent else { return Ok(None) };
         let (bytes, came) = match sent {
             EventLogSent::Known(digest) => {
                 if let Some(replayed) = self.boots.log(&digest) {
@@ -90,7 +92,7 @@ impl Broker {
         host: &QuotedHost,
         log: Option<&LogAtHand>,
     ) -> Result<(), StoreError> {
-        let pcrs = host.quote().pcrs().clone();
+        let pcrs = host.quote().boot_pcrs();
         let seen = (pcrs.digest(), log.map(|log| log.digest));
         if self.boots.has_seen(runner, &seen) {
             return Ok(());
@@ -163,6 +165,7 @@ impl Explain for LogsUnusable {
             }
             Self::Refused(_) => report("AR-X106", Fault::Identity),
             Self::EventLog(refused) => refused.report(),
+            Self::Measurements(refused) => refused.report(),
             Self::NotHere => report("AR-X107", Fault::Identity).hint("the agent sends it whole by itself"),
             Self::References(reason) => {
                 tracing::error!(%reason, "the reference values in force can't be used");

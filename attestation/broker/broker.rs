@@ -32,9 +32,9 @@ pub struct Settings {
 
 impl Settings {
     /// Firmware, boot loader, kernel, and the shim's keys: what a boot leaves unchanged while it lasts
-    /// (PC Client Platform Firmware Profile §3.3.4, UAPI Group Linux TPM PCR Registry). IMA's PCR 10
-    /// changes all the time and needs its log.
-    const PCRS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 14];
+    /// (PC Client Platform Firmware Profile §3.3.4, UAPI Group Linux TPM PCR Registry). And PCR 10, which changes all the
+    /// time where the kernel measures, and is followed by its list.
+    const PCRS: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 14];
 }
 
 impl Default for Settings {

@@ -1,12 +1,15 @@
 //! The exchange: from bytes that anybody may have sent to a grant, or to a refusal with its reason.
 
+mod closing;
 mod grant;
 mod job;
 mod session;
+mod verdict;
 
 pub use grant::{Grant, GrantError};
 pub use job::{Job, JobRefused, VerifiedJob};
 use session::SessionRefused;
+use verdict::Concluded;
 
 use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
@@ -17,7 +20,9 @@ use crate::refusals::Recorded;
 use crate::secrets;
 use crate::server::Refusal;
 use crate::store::{ConsumeNonce, Consumed, RecordAlarm, RunnerRow, StoreError, Transaction, record};
+use attest_appraisal::ear::{Ear, EarRefused};
 use attest_appraisal::{AppraisedHost, Continuity, HostEvidence, HostRefused, Purpose, QuoteRefused, QuotedHost};
+use attest_evidence::exchange::logs::Logs;
 use attest_evidence::exchange::{
     Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
 };
@@ -28,6 +33,9 @@ use attest_evidence::{Malformed, SecretBytes, Sha256Digest};
 use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection};
 use std::sync::Arc;
+
+/// How often one exchange is decided: other steps of the same machine change what is known of it meanwhile.
+const MOST_DECISIONS: usize = 8;
 
 impl Broker {
     /// A challenge for whoever says it holds this attestation key. Nothing is remembered.
@@ -51,7 +59,10 @@ impl Broker {
             Consumed::Fresh => {
                 // What a decision rests on may change while it is made. Then it is made once more.
                 let mut result = self.decide(bytes).await;
-                if matches!(result, Err(Refused::Store(StoreError::Stale))) {
+                for _ in 1..MOST_DECISIONS {
+                    if !matches!(&result, Err(refused) if refused.is_stale()) {
+                        break;
+                    }
                     result = self.decide(bytes).await;
                 }
                 match result {
@@ -64,7 +75,7 @@ impl Broker {
     }
 
     /// Takes the challenge in front of `bytes` out of use, if it is ours, before anything else is looked at.
-    async fn take_challenge(&self, bytes: &[u8]) -> Result<(Challenge, Consumed), Refusal> {
+    pub(crate) async fn take_challenge(&self, bytes: &[u8]) -> Result<(Challenge, Consumed), Refusal> {
         // Before the challenge is known to be ours there is nothing to remember a refusal by.
         let challenge = Exchange::challenge_of(bytes).map_err(|malformed| Refusal::of(&malformed_report(malformed)))?;
         let now = self.now();
@@ -91,11 +102,22 @@ impl Broker {
         let secrets = self.open_secrets(&request).await?;
         let grant = Grant::issue(self, &host, &job, &decision, &request, &secrets)?;
 
+        let (references, nonce) = (references_version, &exchange.challenge.nonce);
+        let concluded = Concluded { host: &host, job: &job, decision: &decision, request: &request, nonce, references };
+        let issued = self.wall();
+        let verdict = concluded.verdict(issued, issued.plus(self.settings.lease_seconds))?;
         let entry = Entry::with_id(
             grant.body().audit.clone(),
-            self.wall(),
+            issued,
             Kind::Granted,
-            &GrantedEntry { grant: &grant, host: &host, job: &job, decision: &decision, request: &request },
+            &GrantedEntry {
+                grant: &grant,
+                host: &host,
+                job: &job,
+                decision: &decision,
+                request: &request,
+                verdict: &verdict,
+            },
         )?;
         let signed = grant.sign(&self.keys);
         let record = RecordGrant {
@@ -128,21 +150,27 @@ impl Broker {
 
     /// From a quote to what the machine is and booted. What it booted is remembered, whether or not it is allowed: an
     /// admin decides about what was seen.
-    async fn appraise(
+    pub(crate) async fn appraise(
         &self,
         host: QuotedHost,
         runner: i64,
         logs: &[(u16, &[u8])],
     ) -> Result<(AppraisedHost, i64), Refused> {
         let last = self.followed(&host, runner).await?;
-        let log = self.event_log(logs).await?;
+        let Logs { event_log, measurements } = Logs::read(logs).map_err(LogsUnusable::from)?;
+        let log = self.event_log(event_log).await?;
         let leads = log.as_ref().is_none_or(|log| log.replayed.verify(host.quote().pcrs()).is_ok());
         if leads {
             self.see_boot(runner, &host, log.as_ref()).await?;
         }
         let (version, references) = self.references().await?;
+        let measurements = match measurements {
+            Some(sent) => self.follow_measurements(runner, &host, sent, (version, &references)).await?,
+            None => None,
+        };
         let evidence = HostEvidence {
             event_log: log.as_ref().map(|log| (log.digest, &*log.replayed)),
+            measurements: measurements.as_ref(),
             references: &references,
             last,
         };
@@ -165,7 +193,7 @@ impl Broker {
 
     /// Says to the caller what was refused and why, and writes it down. A refusal that may be anybody's doing is
     /// written down with little of what was claimed, and not without end: see [`refusals`](crate::refusals).
-    async fn refuse(&self, challenge: &Challenge, bytes: &[u8], refused: &Refused) -> Refusal {
+    pub(crate) async fn refuse(&self, challenge: &Challenge, bytes: &[u8], refused: &Refused) -> Refusal {
         let report = refused.report();
         let now = self.wall();
         let request = Exchange::parse(bytes).ok().and_then(|exchange| Request::parse(exchange.request).ok());
@@ -253,7 +281,7 @@ pub(crate) struct GrantedValue {
 
 /// Why an exchange, whose challenge was ours, gets no grant.
 #[derive(Debug, thiserror::Error)]
-enum Refused {
+pub(crate) enum Refused {
     #[error("the nonce of this challenge has been used")]
     Replayed,
     #[error(transparent)]
@@ -278,6 +306,8 @@ enum Refused {
     NoSecret(String),
     #[error(transparent)]
     Grant(#[from] GrantError),
+    #[error("what was concluded can't be written down: {0}")]
+    Verdict(#[from] EarRefused),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -292,12 +322,17 @@ impl Refused {
             // A store may refuse before the quote is looked at, and nothing is claimed by that.
             Self::Store(_) => false,
             Self::Job(_) | Self::Session(_) | Self::SecondLease { .. } => true,
-            Self::Policy(_) | Self::Denied(_) | Self::NoSecret(_) | Self::Grant(_) => true,
+            Self::Policy(_) | Self::Denied(_) | Self::NoSecret(_) | Self::Grant(_) | Self::Verdict(_) => true,
         }
     }
 }
 
 impl Refused {
+    /// Whether it was decided by what has changed meanwhile.
+    const fn is_stale(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Stale) | Self::Logs(LogsUnusable::Store(StoreError::Stale)))
+    }
+
     /// Whether somebody should look, and at what.
     fn alarm(&self) -> Option<(AlarmKind, Option<String>)> {
         match self {
@@ -342,6 +377,7 @@ impl Explain for Refused {
             Self::NoSecret(_) => report("AR-P403", Fault::Refused)
                 .hint("an admin sets it: `attest-broker secret set NAME --stage STAGE`"),
             Self::Grant(error) => error.report(),
+            Self::Verdict(_) => report("AR-X304", Fault::Bug),
         }
     }
 }
@@ -428,6 +464,7 @@ struct GrantedEntry<'a> {
     job: &'a VerifiedJob,
     decision: &'a Decision,
     request: &'a Request,
+    verdict: &'a Ear,
 }
 
 impl Serialize for GrantedEntry<'_> {
@@ -443,10 +480,12 @@ impl Serialize for GrantedEntry<'_> {
         map.serialize_entry("run_url", &self.job.job().map(|job| &job.claims.run_url))?;
         map.serialize_entry("tpm_class", self.host.class().as_str())?;
         map.serialize_entry("isolation", &self.host.isolation())?;
-        map.serialize_entry("boot_state", &self.host.quote().pcrs().digest())?;
+        map.serialize_entry("boot_state", &self.host.quote().boot_pcrs().digest())?;
         map.serialize_entry("boot", &self.host.boot().map(|boot| boot.name()))?;
         map.serialize_entry("secure_boot", &self.host.secure_boot())?;
         map.serialize_entry("event_log", &self.host.event_log())?;
+        let measured = self.host.measurements();
+        map.serialize_entry("measurements", &measured.map(|all| (all.quoted.count, all.quoted.value, all.violations)))?;
         map.serialize_entry("tpm_clock", &(clock.clock, clock.reset_count, clock.restart_count, clock.safe))?;
         map.serialize_entry("bound", &body.bound)?;
         map.serialize_entry("lease", &body.lease)?;
@@ -457,6 +496,7 @@ impl Serialize for GrantedEntry<'_> {
         map.serialize_entry("policy_version", &self.decision.policy_version())?;
         map.serialize_entry("rules", self.decision.rules())?;
         map.serialize_entry("questions", &Questions::of(&questions(self.host, self.job, self.request)))?;
+        map.serialize_entry("ear", &self.verdict.to_value())?;
         map.end()
     }
 }

@@ -4,10 +4,12 @@ use crate::store::StoreError;
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
 use attest_appraisal::AttestationKey;
+use attest_appraisal::ear::{Ear, EarAlgorithm};
 use attest_evidence::exchange::{ChallengeKey, GRANT_DOMAIN, GrantBody, Pins, SignedGrant};
 use attest_evidence::name::{BrokerId, RunnerName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::{SecretBytes, Sha256Digest, UnixSeconds};
+use data_encoding::BASE64URL_NOPAD;
 use hkdf::Hkdf;
 use p256::ecdsa::signature::Signer as _;
 use p256::elliptic_curve::Generate as _;
@@ -303,6 +305,27 @@ impl BrokerKeys {
         let body = body.to_bytes();
         let signature: p256::ecdsa::Signature = self.grant.sign(&[GRANT_DOMAIN, &body].concat());
         SignedGrant { body: &body, signature: signature.to_bytes().into() }.to_bytes()
+    }
+
+    /// Signs an attestation result, with the key that signs grants. The two are never taken for each other: a grant's bytes
+    /// begin with [`GRANT_DOMAIN`], a token's with base64url.
+    pub(crate) fn sign_verdict(&self, verdict: &Ear) -> String {
+        let sign = |bytes: &[u8]| {
+            let signature: p256::ecdsa::Signature = self.grant.sign(bytes);
+            Ok::<_, std::convert::Infallible>(signature.to_bytes().into())
+        };
+        let Ok(token) = verdict.sign(EarAlgorithm::Es256, Some(self.id.as_str()), sign);
+        token
+    }
+
+    /// The key that signs verdicts, as a JWK (RFC 7517).
+    pub(crate) fn verdict_key(&self) -> serde_json::Value {
+        let point = self.grant.verifying_key().to_sec1_point(false);
+        let text = |bytes: Option<&p256::FieldBytes>| bytes.map(|bytes| BASE64URL_NOPAD.encode(bytes));
+        serde_json::json!({
+            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.id,
+            "x": text(point.x()), "y": text(point.y()),
+        })
     }
 
     /// A certificate and key for the TLS server, valid for `days`, with the root behind it: a runner that

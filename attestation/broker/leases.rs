@@ -90,18 +90,27 @@ impl Broker {
     /// # Errors
     /// The lease is unknown or has ended, the message is not authentic or a replay.
     pub(crate) async fn release(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let LeaseMessage { lease, counter, signal } = self.authentic_end(bytes).await?;
+        let audit = audit::Entry::new(self.wall(), Kind::LeaseEnded, &json!({ "lease": lease, "how": signal }))?;
+        self.end_lease(ReleaseLease { lease, counter, signal, now: self.now(), closing: None, audit }).await
+    }
+
+    /// The message that ends a lease, if it is from its holder.
+    pub(crate) async fn authentic_end(&self, bytes: &[u8]) -> Result<LeaseMessage, Refusal> {
         let message = Sealed::<LeaseMessage>::parse(bytes).map_err(malformed)?;
         self.authenticate(std::slice::from_ref(&message))
             .await?
             .into_iter()
             .next()
             .ok_or_else(|| Refusal::of(&ended(&message.claimed.lease)))?;
-        let LeaseMessage { lease, counter, signal } = message.claimed;
-        if signal == LeaseSignal::Heartbeat {
+        if message.claimed.signal == LeaseSignal::Heartbeat {
             return Err(Refusal::of(&Report::new("AR-X401", Fault::Identity, "a heartbeat ends no lease")));
         }
-        let audit = audit::Entry::new(self.wall(), Kind::LeaseEnded, &json!({ "lease": lease, "how": signal }))?;
-        let release = ReleaseLease { lease: lease.clone(), counter, signal, now: self.now(), audit };
+        Ok(message.claimed)
+    }
+
+    pub(crate) async fn end_lease(&self, release: ReleaseLease) -> Result<(), Refusal> {
+        let (lease, counter) = (release.lease.clone(), release.counter);
         self.known_leases.forget(&lease);
         match self.store.commit(release).await? {
             LeaseUpdate::Done => Ok(()),

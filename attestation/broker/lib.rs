@@ -22,6 +22,7 @@ mod https;
 mod issuers;
 mod keys;
 mod leases;
+mod measurements;
 pub mod policy;
 mod refusals;
 pub mod secrets;

@@ -9,6 +9,7 @@ mod clock;
 mod error;
 mod jobs;
 mod leases;
+mod measurements;
 mod nonces;
 mod policies;
 mod roots;
@@ -25,8 +26,9 @@ pub use error::StoreError;
 pub use jobs::{EndSession, IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};
 pub use leases::{
     EndLostLeases, Heartbeats, LeaseFilter, LeaseKey, LeaseRow, LeaseUpdate, ListedLease, ReleaseLease, RevokeLeases,
-    TakenLease,
+    ShownAtEnd, TakenLease,
 };
+pub use measurements::SeeMeasurements;
 pub use nonces::{ConsumeNonce, Consumed};
 pub use policies::{Applied, ApplyPolicy, ApprovePolicy, Approved, AskedBefore, PolicyRow};
 pub use roots::AddRoot;

@@ -29,7 +29,8 @@ pub use enrolment::{
 };
 pub use grant::{GRANT_DOMAIN, GrantBody, GrantedKey, GrantedSecret, HPKE_INFO, SealedSecret, SignedGrant};
 pub use lease::{
-    EndedLease, LEASE_EXPORT, LeaseMessage, LeaseSignal, LeaseWatch, LeaseWords, LeasesEnded, MOST_LEASES, Sealed, seal,
+    EndedLease, LEASE_EXPORT, LeaseClose, LeaseMessage, LeaseSignal, LeaseWatch, LeaseWords, LeasesEnded, MOST_LEASES,
+    Sealed, lease_end_qualifying_data, seal,
 };
 pub use request::{
     BoundDirectory, DirectoryMode, Isolation, KeyFormat, KeyRequest, KeyUse, Request, SecretRequest, SecretUse,
@@ -48,8 +49,12 @@ pub const LONGEST_BOUND: u32 = 128 * 1024;
 /// Most bytes of one log, compressed: an event log of 67 KiB comes to 24, and the largest that firmware has room for to
 /// some 200.
 pub const LONGEST_LOG: u32 = 512 * 1024;
-/// Most bytes of one exchange: `bound`, a quote, and one log as long as may be.
-pub const LONGEST_EXCHANGE: usize = 768 * 1024;
+/// Most bytes of what a kernel measured, compressed: some 60,000 entries, of which half is digests.
+pub const LONGEST_MEASUREMENTS: u32 = 4 * 1024 * 1024;
+/// Most bytes of an exchange that brings an event log, and of measurements no more than are made from one step to the next.
+pub const USUAL_EXCHANGE: usize = 768 * 1024;
+/// Most bytes of one exchange: `bound`, a quote, and logs as long as may be.
+pub const LONGEST_EXCHANGE: usize = USUAL_EXCHANGE + LONGEST_MEASUREMENTS as usize;
 /// Most logs.
 const MOST_LOGS: u32 = 4;
 
@@ -118,6 +123,14 @@ pub fn write_session_bound(challenge: &Challenge, request: &SessionRequest) -> R
 /// None that can come to pass: its words are few.
 pub fn write_session_end_bound(challenge: &Challenge, end: &SessionEnd) -> Result<Vec<u8>, Malformed> {
     bind(challenge, &end.to_bytes())
+}
+
+/// The bytes of the `bound` of a lease's end.
+///
+/// # Errors
+/// None that can come to pass: its words are few.
+pub fn write_lease_close_bound(challenge: &Challenge, close: &LeaseClose) -> Result<Vec<u8>, Malformed> {
+    bind(challenge, &close.to_bytes())
 }
 
 fn bind(challenge: &Challenge, request: &[u8]) -> Result<Vec<u8>, Malformed> {
@@ -190,7 +203,10 @@ impl<'a> Exchange<'a> {
             return Err(at_count.malformed(problem));
         }
         let logs = (0..count)
-            .map(|_| Ok((reader.u16()?, reader.sized_u32("log", LONGEST_LOG)?)))
+            .map(|_| {
+                let kind = reader.u16()?;
+                Ok((kind, reader.sized_u32("log", logs::longest(kind))?))
+            })
             .collect::<Result<_, Malformed>>()?;
         reader.end()?;
 

@@ -9,6 +9,7 @@ use crate::jobs::Jobs;
 use crate::keys::{KeyError, KeyStore};
 use crate::lease::Keeper;
 use crate::measure::MeasureError;
+use crate::measured::{Measured, MeasurementList};
 use crate::spawner::{SpawnError, Spawner};
 use crate::state::{Enrolment, State, StateError};
 use crate::step::StepError;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub isolation: Isolation,
     /// The firmware's event log of a TPM device, if there is one: [`firmware_log`](crate::firmware_log).
     pub event_log: Option<Vec<u8>>,
+    /// What the kernel measures, if it does: [`MeasurementList::of_kernel`].
+    pub measurements: Option<MeasurementList>,
     /// The programs that it consists of, by name: what a measurement covers.
     pub programs: std::collections::BTreeMap<&'static str, PathBuf>,
     /// The program of an embedded broker, for an agent that may start one.
@@ -53,6 +56,7 @@ pub struct Agent {
     link: Mutex<Option<Arc<Link>>>,
     jobs: Jobs,
     boot: BootLog,
+    measured: Measured,
 }
 
 /// A broker that this agent has enrolled with, and what it takes to ask it.
@@ -143,7 +147,9 @@ impl Agent {
         let boot = BootLog::of(&settings, &tpm).await?;
         let keys = KeyStore::new(Arc::clone(&state), tpm.clone());
         let (embedded, link) = (Mutex::new(None), Mutex::new(None));
-        let agent = Self { settings, state, tpm, keys, spawner, embedded, link, jobs: Jobs::default(), boot };
+        let measured = Measured::of(settings.measurements.clone());
+        let jobs = Jobs::default();
+        let agent = Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured };
         if let Some(enrolment) = agent.state.enrolment()? {
             let credentials = enrolment.credentials;
             agent.tpm.run(move |device| device.use_attestation_key(&credentials)).await.map_err(AgentError::Tpm)?;
@@ -173,6 +179,10 @@ impl Agent {
 
     pub(crate) const fn boot(&self) -> &BootLog {
         &self.boot
+    }
+
+    pub(crate) const fn measured(&self) -> &Measured {
+        &self.measured
     }
 
     pub(crate) const fn jobs(&self) -> &Jobs {

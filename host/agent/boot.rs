@@ -30,20 +30,27 @@ struct Log {
 /// None where there is none: some firmware and some boot loaders leave none, and other transports are no machine's.
 pub fn firmware_log(tpm: &Transport) -> Option<Vec<u8>> {
     let path = log_path(tpm)?;
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(LARGEST_LOG).unwrap_or(u64::MAX).saturating_add(1);
-    match std::fs::File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
-        Ok(0) => None,
-        Ok(length) if length > LARGEST_LOG => {
-            tracing::warn!(path = %path.display(), "the event log is larger than any broker reads: it is left out");
-            None
-        }
-        Ok(_) => Some(bytes),
+    match read_event_log(&path) {
+        Ok(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "there is no event log: reference values about it will not be met");
             None
         }
     }
+}
+
+/// Reads an event log.
+///
+/// # Errors
+/// What the operating system reports, and one that is larger than any broker reads.
+pub fn read_event_log(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(LARGEST_LOG).unwrap_or(u64::MAX).saturating_add(1);
+    std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > LARGEST_LOG {
+        return Err(std::io::Error::other(format!("it is larger than the {LARGEST_LOG} bytes that any broker reads")));
+    }
+    Ok(bytes)
 }
 
 /// `/sys/kernel/security/tpmN/binary_bios_measurements`, for `/dev/tpmN` and `/dev/tpmrmN`.

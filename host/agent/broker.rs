@@ -212,6 +212,14 @@ impl BrokerClient {
         self.post("/v1/lease/end", "application/octet-stream", message.into()).await.map(drop)
     }
 
+    /// Ends a lease with a quote.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn close_lease(&self, close: Vec<u8>) -> Result<(), BrokerError> {
+        self.post("/v1/lease/close", "application/octet-stream", close.into()).await.map(drop)
+    }
+
     /// Delivers sealed heartbeats, one behind the other, and hears which leases are held no more.
     ///
     /// # Errors

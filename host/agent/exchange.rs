@@ -3,13 +3,15 @@
 
 use crate::agent::{Agent, AgentError};
 use crate::broker::BrokerError;
+use crate::measured::Unsent;
 use attest_evidence::exchange::{
-    GRANT_DOMAIN, GrantBody, GrantedSecret, HPKE_INFO, LEASE_EXPORT, RawEvidence, Request, SealedSecret, SignedGrant,
-    qualifying_data, write_bound, write_exchange,
+    GRANT_DOMAIN, GrantBody, GrantedSecret, HPKE_INFO, LEASE_EXPORT, LeaseClose, RawEvidence, Request, SealedSecret,
+    SignedGrant, lease_end_qualifying_data, qualifying_data, write_bound, write_exchange, write_lease_close_bound,
 };
 use attest_evidence::name::SecretName;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::{Malformed, SecretBytes, Sha256Digest};
+use attest_tpm::QuoteOutput;
 use hpke::aead::AesGcm256;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// The broker does not have the event log that it was sent the digest of.
 const LOG_NOT_THERE: &str = "AR-X107";
+/// The broker knows less of what the kernel measured than was thought.
+const NOT_JOINED: &str = "AR-X108";
 
 type PrivateKey = <X25519HkdfSha256 as Kem>::PrivateKey;
 
@@ -91,14 +95,57 @@ impl Agent {
         request: &Request,
         recipient: &Recipient,
     ) -> Result<(VerifiedGrant, ExchangeTimes), AgentError> {
-        match self.exchange_once(request, recipient).await {
+        let mut result = self.exchange_once(request, recipient).await;
+        for _ in 0..2 {
             // The broker has lost what it had, or is another.
-            Err(AgentError::Broker(BrokerError::Refused(report, _))) if report.code.as_str() == LOG_NOT_THERE => {
-                self.boot().set_known(false);
-                self.exchange_once(request, recipient).await
+            match &result {
+                Err(AgentError::Broker(BrokerError::Refused(report, _))) if self.forgets(report) => {}
+                _ => break,
             }
-            other => other,
+            result = self.exchange_once(request, recipient).await;
         }
+        result
+    }
+
+    /// Whether the broker asks for something that it was thought to have. From now on it is sent.
+    fn forgets(&self, refused: &Report) -> bool {
+        match refused.code.as_str() {
+            LOG_NOT_THERE => self.boot().set_known(false),
+            NOT_JOINED => self.measured().forget(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// What goes along with a quote: what was booted, and what the kernel has measured.
+    async fn logs(&self, quote: &QuoteOutput) -> (Vec<(u16, Vec<u8>)>, Option<Unsent>) {
+        let mut logs = self.boot().to_send();
+        let mut unsent = self.measured().unsent(&quote.pcrs).await;
+        logs.extend(unsent.as_mut().map(|unsent| std::mem::take(&mut unsent.log)));
+        (logs, unsent)
+    }
+
+    /// The broker has taken the logs that came with a quote.
+    fn told(&self, unsent: Option<&Unsent>) {
+        self.boot().set_known(true);
+        if let Some(unsent) = unsent {
+            self.measured().has_been_told(unsent);
+        }
+    }
+
+    /// Ends a lease by a sealed message, and shows by a quote what the machine is now.
+    pub(crate) async fn close_lease(&self, release: Vec<u8>) -> Result<(), AgentError> {
+        let link = self.link().await?;
+        let challenge = link.client.challenge(&link.ak_name).await?;
+        let close = LeaseClose { isolation: self.isolation(), release };
+        let bound = write_lease_close_bound(&challenge, &close).map_err(GrantRefused::Malformed)?;
+        let qualifying = lease_end_qualifying_data(&Sha256Digest::of(&bound));
+        let selection = challenge.selection;
+        let quote = self.tpm().run(move |device| device.quote(selection, &qualifying)).await?;
+        let (logs, unsent) = self.logs(&quote).await;
+        link.client.close_lease(assemble(&bound, &quote, &logs)?).await?;
+        self.told(unsent.as_ref());
+        Ok(())
     }
 
     async fn exchange_once(
@@ -122,13 +169,9 @@ impl Agent {
         times.quote = began.elapsed();
 
         let began = Instant::now();
-        let pcrs = quote.pcrs.to_bytes();
-        let sent = self.boot().to_send();
-        let logs = sent.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
-        let evidence = RawEvidence { quote: &quote.message, signature: &quote.signature, pcrs: &pcrs, logs };
-        let exchange = write_exchange(&bound, &evidence).map_err(GrantRefused::Malformed)?;
-        let answer = link.client.exchange(exchange).await?;
-        self.boot().set_known(true);
+        let (logs, unsent) = self.logs(&quote).await;
+        let answer = link.client.exchange(assemble(&bound, &quote, &logs)?).await?;
+        self.told(unsent.as_ref());
         times.exchange = began.elapsed();
 
         let began = Instant::now();
@@ -139,6 +182,13 @@ impl Agent {
         times.verify = began.elapsed();
         Ok((grant, times))
     }
+}
+
+fn assemble(bound: &[u8], quote: &QuoteOutput, logs: &[(u16, Vec<u8>)]) -> Result<Vec<u8>, GrantRefused> {
+    let pcrs = quote.pcrs.to_bytes();
+    let logs = logs.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
+    let evidence = RawEvidence { quote: &quote.message, signature: &quote.signature, pcrs: &pcrs, logs };
+    Ok(write_exchange(bound, &evidence)?)
 }
 
 /// Checks signature first, then that it is for this request, then opens what is sealed.

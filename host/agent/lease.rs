@@ -4,6 +4,7 @@
 //! a question open to which the broker answers when it takes one: a revocation is known here at once, and not with the
 //! next heartbeat.
 
+use crate::agent::AgentError;
 use crate::boottime::BootInstant;
 use crate::broker::{BrokerClient, BrokerError};
 use attest_evidence::SecretBytes;
@@ -228,17 +229,27 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back.
+    /// Gives the lease back, if it can be with a quote: `close` delivers the message with one.
     ///
     /// # Errors
     /// The broker did not hear it; it will end the lease when no heartbeat comes.
-    pub(crate) async fn end(self, well: bool) -> Result<(), BrokerError> {
+    pub(crate) async fn end(
+        self,
+        well: bool,
+        close: impl AsyncFnOnce(Vec<u8>) -> Result<(), AgentError>,
+    ) -> Result<(), BrokerError> {
         self.keeper.forget(&self.line.id);
         if self.line.lost.borrow().is_some() {
             return Ok(());
         }
         let signal = if well { LeaseSignal::Succeeded } else { LeaseSignal::Failed };
-        self.keeper.client.release(self.line.sealed(signal)).await
+        match close(self.line.sealed(signal)).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::warn!(lease = %self.line.id, %error, "the lease ends without a quote");
+                self.keeper.client.release(self.line.sealed(signal)).await
+            }
+        }
     }
 }
 

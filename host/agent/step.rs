@@ -266,7 +266,9 @@ impl Agent {
         let expires = before.after(Duration::from_secs(seconds));
         let result = self.work(prepared, arguments, grant.secrets, served, files_of, expires, taken, events).await;
         let began = Instant::now();
-        if let Err(error) = lease.end(matches!(result, Ok(End::Done))).await {
+        if let Err(error) =
+            lease.end(matches!(result, Ok(End::Done)), async |release| self.close_lease(release).await).await
+        {
             tracing::warn!(lease = %body.lease, %error, "the broker did not hear of the lease's end; it ends it by itself");
         }
         phase(events, "end lease", began.elapsed()).await;

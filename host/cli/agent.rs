@@ -1,7 +1,7 @@
 //! `agent`: the daemon of its own user that owns the TPM.
 
 use crate::{config, output};
-use attest_agent::{Admins, Agent, Settings, Spawner, WorkerUser, firmware_log, listen};
+use attest_agent::{Admins, Agent, Settings, Spawner, WorkerUser, listen};
 use attest_evidence::exchange::Isolation;
 use attest_evidence::report::{Explain as _, Fault, Report};
 use clap::Args;
@@ -50,13 +50,15 @@ impl AgentCommand {
         }
         let socket = listen(&section.socket).map_err(|error| error.report())?;
         let tpm = config::transport(&section.tpm)?;
-        let event_log = firmware_log(&tpm);
+        let (event_log, measurements) =
+            config::logs(&tpm, section.event_log.as_deref(), section.measurements.as_deref())?;
         give_up(&user)?;
 
         let settings = Settings {
             state: section.state,
             tpm,
             event_log,
+            measurements,
             isolation: Isolation::Agent,
             programs: config::programs(),
             embedded_broker: None,

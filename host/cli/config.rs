@@ -4,7 +4,7 @@
 //! user change anything. Elsewhere: flag, then `ATTEST_RUN_*`, then the user's file, then the default.
 
 use crate::Global;
-use attest_agent::Settings;
+use attest_agent::{MeasurementList, Settings};
 use attest_evidence::exchange::Isolation;
 use attest_evidence::report::{Fault, Report};
 use attest_step::parse_toml;
@@ -37,6 +37,10 @@ pub(crate) struct AgentSection {
     pub(crate) state: PathBuf,
     /// Where its TPM is.
     pub(crate) tpm: String,
+    /// The firmware's event log, if it is not where the kernel puts it.
+    pub(crate) event_log: Option<PathBuf>,
+    /// What the kernel measures, if it is not where the kernel puts it.
+    pub(crate) measurements: Option<PathBuf>,
     /// Its own user, taken when it is started as root.
     pub(crate) user: String,
     /// The user that steps run as.
@@ -51,6 +55,8 @@ impl Default for AgentSection {
             socket: "/run/attest-run/agent.sock".into(),
             state: "/var/lib/attest-run".into(),
             tpm: format!("device:{DEVICE}"),
+            event_log: None,
+            measurements: None,
             user: "attest-run".to_owned(),
             worker_user: "attest-worker".to_owned(),
             admins: Vec::new(),
@@ -125,9 +131,11 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
         None if Path::new(DEVICE).exists() => Transport::Device(DEVICE.into()),
         None => Transport::Embedded(Embedded::new(state.join("tpm"))),
     };
+    let (event_log, measurements) = logs(&tpm, None, None)?;
     Ok(Mode::Direct(Settings {
         state,
-        event_log: attest_agent::firmware_log(&tpm),
+        event_log,
+        measurements,
         tpm,
         isolation: Isolation::Direct,
         programs: programs(),
@@ -138,6 +146,23 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
 /// A transport from its text.
 pub(crate) fn transport(text: &str) -> Result<Transport, Report> {
     text.parse().map_err(|error: attest_tpm::TransportError| Report::new("AR-C002", Fault::Usage, error.to_string()))
+}
+
+/// What machine and kernel write down about themselves: where the kernel puts it, or where an admin says.
+pub(crate) fn logs(
+    tpm: &Transport,
+    event_log: Option<&Path>,
+    measurements: Option<&Path>,
+) -> Result<(Option<Vec<u8>>, Option<MeasurementList>), Report> {
+    let event_log = match event_log {
+        Some(path) => attest_agent::read_event_log(path).map_err(|error| unreadable(path, &error)).map(Some)?,
+        None => attest_agent::firmware_log(tpm),
+    };
+    let measurements = match measurements {
+        Some(path) => Some(MeasurementList::open(path).map_err(|error| unreadable(path, &error))?),
+        None => MeasurementList::of_kernel(tpm),
+    };
+    Ok((event_log, measurements))
 }
 
 /// The programs that make up the runner's side.

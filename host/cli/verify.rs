@@ -1,5 +1,6 @@
 //! `verify`: evidence of others, checked on this machine, without a broker and without a TPM.
 
+mod ear;
 mod ek;
 mod quote;
 
@@ -10,6 +11,8 @@ use clap::Subcommand;
 /// Check evidence in files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verify {
+    /// Whether an attestation result is a broker's, and what it concludes
+    Ear(ear::Ear),
     /// Whether a certificate of an endorsement key leads to a TPM's maker, and what it says of the TPM
     Ek(ek::Ek),
     /// Whether a quote is a key's, and what it covers
@@ -19,6 +22,7 @@ pub(crate) enum Verify {
 impl Verify {
     pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         match self {
+            Self::Ear(ear) => ear.execute(global),
             Self::Ek(ek) => ek.execute(global),
             Self::Quote(quote) => quote.execute(global),
         }

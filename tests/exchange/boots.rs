@@ -1,126 +1,13 @@
 //! What a runner booted: event logs against quotes, quotes against what an admin allowed, clocks against the last one
 //! (L01, L02, Q11).
 
-use crate::support::{Broker, Rig, directory, embedded, refusal};
-use attest_agent::BrokerError;
+use super::machine::{Machine, boot, fact, pcr, report, variable};
+use crate::support::{Broker, directory, refusal};
 use attest_evidence::Sha256Digest;
-use attest_evidence::eventlog::{EventLog, EventType, LogBuilder};
-use attest_evidence::exchange::{GrantBody, RawEvidence, logs, write_bound, write_exchange};
-use attest_evidence::report::Report;
-use attest_evidence::tpm::PcrIndex;
+use attest_evidence::eventlog::{EventLog, EventType};
+use attest_evidence::exchange::logs;
 use attest_evidence::uefi::Guid;
-use attest_tpm::Tpm;
 use std::path::Path;
-
-fn pcr(number: u8) -> PcrIndex {
-    PcrIndex::new(number).unwrap()
-}
-
-/// `UEFI_VARIABLE_DATA`.
-fn variable(vendor: Guid, name: &str, data: &[u8]) -> Vec<u8> {
-    let name: Vec<u16> = name.encode_utf16().collect();
-    let mut out = vendor.as_bytes().to_vec();
-    out.extend((name.len() as u64).to_le_bytes());
-    out.extend((data.len() as u64).to_le_bytes());
-    out.extend(name.into_iter().flat_map(u16::to_le_bytes));
-    out.extend(data);
-    out
-}
-
-/// A boot with Secure Boot on or off, of a kernel.
-fn boot(secure: bool, kernel: &str) -> LogBuilder {
-    let mut log = LogBuilder::default();
-    log.measured(pcr(0), EventType::S_CRTM_VERSION, b"firmware 1.0");
-    let flag = variable(Guid::GLOBAL_VARIABLE, "SecureBoot", &[u8::from(secure)]);
-    log.measured(pcr(7), EventType::EFI_VARIABLE_DRIVER_CONFIG, &flag);
-    for number in 0..=7 {
-        log.measured(pcr(number), EventType::SEPARATOR, &[0; 4]);
-    }
-    let command = format!("linux /{kernel} root=/dev/sda1");
-    log.event(pcr(8), EventType::IPL, Sha256Digest::of(command.as_bytes()), format!("grub_cmd: {command}").as_bytes());
-    log.event(pcr(9), EventType::IPL, Sha256Digest::of(kernel.as_bytes()), format!("/{kernel}").as_bytes());
-    log
-}
-
-/// A runner whose TPM boots as the test says.
-struct Machine {
-    rig: Rig,
-    folder: tempfile::TempDir,
-    log: Vec<u8>,
-}
-
-impl Machine {
-    async fn booted(broker: &Broker, log: LogBuilder) -> Self {
-        let folder = directory();
-        let rig = Rig::with_tpm(broker, "r", embedded(&folder.path().join("tpm"))).await.unwrap();
-        let mut machine = Self { rig, folder, log: Vec::new() };
-        machine.measure(log).await;
-        machine
-    }
-
-    async fn measure(&mut self, log: LogBuilder) {
-        let (bytes, extended) = log.finish();
-        self.rig.tpm.run(move |device| device.extend_pcrs(&extended)).await.unwrap();
-        self.log = bytes;
-    }
-
-    /// Turns the TPM off, does something to its state, and boots.
-    async fn reboot(&mut self, log: LogBuilder, meanwhile: impl FnOnce(&Path)) {
-        let elsewhere = directory();
-        self.rig.tpm = Tpm::open(embedded(&elsewhere.path().join("tpm"))).await.unwrap();
-        let state = self.folder.path().join("tpm");
-        // The old one writes its state down when nobody speaks to it any more.
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while is_served(&state) {
-            assert!(std::time::Instant::now() < deadline, "the TPM does not end");
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        meanwhile(&state);
-        self.rig.tpm = Tpm::open(embedded(&state)).await.unwrap();
-        let credentials = self.rig.key.credentials.duplicate();
-        self.rig.tpm.run(move |device| device.use_attestation_key(&credentials)).await.unwrap();
-        self.measure(log).await;
-    }
-
-    async fn send(&self, logs: &[(u16, Vec<u8>)]) -> Result<GrantBody, BrokerError> {
-        let challenge = self.rig.challenge().await;
-        let bound = write_bound(&challenge, &self.rig.request()).unwrap();
-        let quote = self.rig.quote(&challenge, &bound).await;
-        let pcrs = quote.pcrs.to_bytes();
-        let logs = logs.iter().map(|(kind, bytes)| (*kind, bytes.as_slice())).collect();
-        let evidence = RawEvidence { quote: &quote.message, signature: &quote.signature, pcrs: &pcrs, logs };
-        self.rig.send(write_exchange(&bound, &evidence).unwrap()).await
-    }
-
-    /// Asks with a log.
-    async fn ask_with(&self, log: &[u8]) -> Result<GrantBody, BrokerError> {
-        self.send(&[logs::event_log(log)]).await
-    }
-
-    async fn ask(&self) -> Result<GrantBody, BrokerError> {
-        self.ask_with(&self.log).await
-    }
-}
-
-/// Whether a process serves the TPM whose state is there.
-fn is_served(state: &Path) -> bool {
-    let state = state.to_str().unwrap();
-    std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
-        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|argument| argument == state.as_bytes())
-    })
-}
-
-fn report(result: Result<GrantBody, BrokerError>) -> Report {
-    match result {
-        Err(BrokerError::Refused(report, _)) => *report,
-        other => panic!("wanted a refusal, got {other:?}"),
-    }
-}
-
-fn fact<'a>(report: &'a Report, name: &str) -> &'a str {
-    report.facts.iter().find(|fact| fact.name == name).map_or("", |fact| &fact.value)
-}
 
 #[tokio::test]
 async fn l01_a_log_with_an_event_removed_added_moved_or_in_another_order_is_refused() {

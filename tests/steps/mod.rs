@@ -9,6 +9,7 @@ mod handles;
 mod impostors;
 mod input;
 mod limits;
+mod measured;
 mod path;
 mod system_calls;
 mod walls;

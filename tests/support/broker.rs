@@ -93,7 +93,7 @@ impl Broker {
         // A killed process is there for a moment longer; one that answers within that is not killed.
         (0..20).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(5));
-            child.try_wait().unwrap().is_some()
+            child.try_wait().unwrap().is_some() || is_zombie(child.id())
         })
     }
 
@@ -206,6 +206,12 @@ impl Broker {
         let rows = self.rows("SELECT kind, body FROM audit ORDER BY sequence").await;
         rows.into_iter().map(|row| (row[0].clone(), serde_json::from_str(&row[1]).unwrap())).collect()
     }
+}
+
+/// Whether a process is dead, and not gone since somebody holds one of its threads.
+fn is_zombie(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && line.contains('Z'))
 }
 
 impl Drop for Broker {

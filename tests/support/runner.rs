@@ -85,6 +85,15 @@ impl Runner {
         Self { programs: programs.to_owned(), directory, agent: None, clock, namespace: PathBuf::new() }
     }
 
+    /// Has the agent use another TPM, and adds lines to its configuration.
+    pub(crate) fn configure(&self, tpm: &str, lines: &str) {
+        let path = self.path("etc/attest-run/config.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let own = |line: &&str| !line.starts_with("tpm = ");
+        let kept: Vec<&str> = text.lines().filter(own).collect();
+        std::fs::write(&path, format!("{}\ntpm = \"{tpm}\"\n{lines}", kept.join("\n"))).unwrap();
+    }
+
     /// Where the runner's folders are.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)

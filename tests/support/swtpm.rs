@@ -1,6 +1,7 @@
 //! swtpm: another maker's simulator, with an endorsement certificate of a CA of its own.
 
 use super::process::run;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,6 +80,13 @@ impl Swtpm {
     /// Where it listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
+    }
+
+    /// Lets every user of this machine speak to it.
+    pub(crate) fn open_to_all(&self) {
+        for (path, mode) in [(self.directory.path().to_owned(), 0o755), (self.socket(), 0o777)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
     }
 
     pub(crate) fn transport(&self) -> attest_tpm::Transport {

@@ -3,6 +3,10 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The longest that it may take to let go.
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// `strace`, attached to a process.
 pub(crate) struct Tracer {
@@ -42,7 +46,11 @@ impl Tracer {
     /// Lets the process go on by itself.
     pub(crate) fn detach(mut self) {
         Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
-        self.child.wait().unwrap();
+        let deadline = Instant::now() + LONGEST;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "strace does not let go");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 

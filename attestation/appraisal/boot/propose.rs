@@ -45,6 +45,7 @@ impl ReferenceBoot {
             pcrs: BTreeMap::new(),
             secure_boot: None,
             events: BTreeMap::new(),
+            ima: None,
         };
         let exact = |pcr: PcrIndex| {
             let value = seen.pcrs.get(pcr).copied().map(Sha256Digest::from_bytes)?;

@@ -1,5 +1,6 @@
 //! Reference values: what machines may have booted, as an admin wrote it down (RFC 9334 §8.3).
 
+use super::ima::ImaRule;
 use crate::certificate::TpmClass;
 use attest_evidence::name::RunnerName;
 use attest_evidence::tpm::PcrIndex;
@@ -48,6 +49,9 @@ pub struct ReferenceBoot {
     /// Allow-lists: PCR to the events that may have extended it, each any number of times and in any order.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub events: BTreeMap<PcrNumber, Vec<ReferenceEvent>>,
+    /// What the kernel may have measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ima: Option<ImaRule>,
 }
 
 /// What Secure Boot has to be.
@@ -100,6 +104,14 @@ pub enum ReferenceError {
     /// A block that every machine fits.
     #[error("block `{0}` asks for nothing: every machine would fit it")]
     Empty(String),
+    /// An allow-list that can't be meant so.
+    #[error("block `{block}`, ima: {problem}")]
+    Ima {
+        /// Which.
+        block: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl TryFrom<String> for PcrNumber {
@@ -182,8 +194,11 @@ impl References {
             if !names.insert(&boot.name) {
                 return Err(ReferenceError::NameTwice(boot.name.clone()));
             }
-            if boot.pcrs.is_empty() && boot.secure_boot.is_none() && boot.events.is_empty() {
+            if boot.pcrs.is_empty() && boot.secure_boot.is_none() && boot.events.is_empty() && boot.ima.is_none() {
                 return Err(ReferenceError::Empty(boot.name.clone()));
+            }
+            if let Some(problem) = boot.ima.as_ref().and_then(ImaRule::problem) {
+                return Err(ReferenceError::Ima { block: boot.name.clone(), problem });
             }
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! Whether what a machine booted is what an admin allowed.
 
+use super::ima::{ImaRule, OnViolation, Stranger};
 use super::reference::{ReferenceBoot, ReferenceEvent, References, SecureBootRule};
 use super::{BootFacts, VerifiedBoot};
 use crate::certificate::TpmClass;
+use crate::measurements::Measurements;
 use crate::quote::VerifiedQuote;
 use attest_evidence::name::RunnerName;
 use attest_evidence::report::{Escaped, Explain, Fault, Report};
@@ -20,6 +22,8 @@ pub struct Candidate<'a> {
     pub quote: &'a VerifiedQuote,
     /// Its event log, where it sent one that leads to the quote.
     pub boot: Option<VerifiedBoot<'a>>,
+    /// What its kernel measured, where it sent that.
+    pub measurements: Option<&'a Measurements>,
 }
 
 /// A boot that an admin's reference values allow.
@@ -28,6 +32,7 @@ pub struct Candidate<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovedBoot {
     name: String,
+    executables: bool,
 }
 
 /// Why a boot is none of those that an admin allowed. One variant each, so that a person sees which claim failed, what it
@@ -130,12 +135,49 @@ pub enum BootRefused {
         /// What was extended.
         digest: Sha256Digest,
     },
+    /// Rules about what the kernel measured, and nothing of that came.
+    #[error("`{block}` looks at what the kernel measured, and the runner sent nothing of it")]
+    NoMeasurements {
+        /// By what.
+        block: String,
+    },
+    /// Files that could not be measured reliably.
+    #[error("`{block}` allows no violations, and the kernel recorded {count}: files that were open for writing")]
+    Violations {
+        /// By what.
+        block: String,
+        /// How many.
+        count: u64,
+    },
+    /// A file that is on no list.
+    #[error("the kernel measured `{}`, which `{block}` does not allow", Escaped(&.stranger.name))]
+    Measured {
+        /// By what.
+        block: String,
+        /// Which.
+        stranger: Stranger,
+        /// How many there are.
+        strangers: u64,
+    },
+    /// The agent's own program was not measured.
+    #[error("the kernel has measured no program that `{block}` calls the agent")]
+    NoAgent {
+        /// By what.
+        block: String,
+        /// What it may be.
+        wanted: Vec<String>,
+    },
 }
 
 impl ApprovedBoot {
     /// The block that it fits.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether what ran is allowed too: all that the kernel measured, the agent's own program among it.
+    pub const fn executables(&self) -> bool {
+        self.executables
     }
 }
 
@@ -148,7 +190,11 @@ impl References {
         let mut nearest: Option<(usize, BootRefused)> = None;
         for block in self.boots.iter().filter(|block| block.is_for(candidate.runner)) {
             match block.judge(candidate, now) {
-                Ok(()) => return Ok(Some(ApprovedBoot { name: block.name.clone() })),
+                Ok(()) => {
+                    let lists_files = |rule: &ImaRule| !rule.agent.is_empty() && !rule.scopes.is_empty();
+                    let executables = block.ima.as_ref().is_some_and(lists_files);
+                    return Ok(Some(ApprovedBoot { name: block.name.clone(), executables }));
+                }
                 Err((passed, refused)) => {
                     if nearest.as_ref().is_none_or(|(most, _)| passed >= *most) {
                         nearest = Some((passed, refused));
@@ -193,10 +239,24 @@ impl ReferenceBoot {
                 return Err(BootRefused::Pcr { block: block(), pcr: pcr.0, wanted, found });
             }
         }
+        *passed += 1;
+        self.boot_checks(candidate, passed, quoted)?;
+        match &self.ima {
+            Some(rule) => rule.checks(&self.name, candidate.measurements, passed),
+            None => Ok(()),
+        }
+    }
+
+    fn boot_checks(
+        &self,
+        candidate: Candidate<'_>,
+        passed: &mut usize,
+        quoted: impl Fn(PcrIndex) -> Result<Sha256Digest, BootRefused>,
+    ) -> Result<(), BootRefused> {
+        let block = || self.name.clone();
         if self.secure_boot.is_none() && self.events.is_empty() {
             return Ok(());
         }
-        *passed += 1;
         let facts = candidate.boot.ok_or_else(|| BootRefused::NoLog { block: block() })?.facts();
         // What the log says of a PCR is believed because a quote covers that PCR.
         if let Some(rule) = &self.secure_boot {
@@ -212,6 +272,29 @@ impl ReferenceBoot {
                 return Err(BootRefused::Event { block: block(), pcr: pcr.0, event: event.number, words, digest });
             }
             *passed += 1;
+        }
+        Ok(())
+    }
+}
+
+impl ImaRule {
+    fn checks(&self, block: &str, found: Option<&Measurements>, passed: &mut usize) -> Result<(), BootRefused> {
+        let block = block.to_owned();
+        let Some((found, judged)) = found.and_then(|found| Some((found, found.judged(&block)?))) else {
+            return Err(BootRefused::NoMeasurements { block });
+        };
+        *passed += 1;
+        if self.violations == OnViolation::Refuse && found.violations() > 0 {
+            return Err(BootRefused::Violations { block, count: found.violations() });
+        }
+        *passed += 1;
+        if let Some(stranger) = judged.first.clone() {
+            return Err(BootRefused::Measured { block, stranger, strangers: judged.strangers });
+        }
+        *passed += 1;
+        if !self.agent.is_empty() && !judged.agent {
+            let wanted = self.agent.keys().map(|hash| String::from(*hash)).collect();
+            return Err(BootRefused::NoAgent { block, wanted });
         }
         Ok(())
     }
@@ -281,6 +364,21 @@ impl Explain for BootRefused {
             Self::Event { pcr, event, digest, .. } => {
                 report("AR-E802").fact("pcr", pcr).fact("event", event).fact("got", digest).hint(update)
             }
+            Self::NoMeasurements { .. } => report("AR-E811").hint(
+                "the agent reads /sys/kernel/security/ima/binary_runtime_measurements where its TPM is a device; the kernel measures with `ima_policy=tcb` on its command line",
+            ),
+            Self::Violations { count, .. } => report("AR-E812").fact("violations", count).hint(
+                "they are counted since boot: find what writes to files in use (`attest-run ima replay` names them), then reboot; or let policy decide by `violations = \"report\"`",
+            ),
+            Self::Measured { stranger, strangers, .. } => report("AR-E813")
+                .fact("entry", stranger.entry)
+                .fact("file", &stranger.name)
+                .fact("got", &stranger.digest)
+                .fact("not allowed", strangers)
+                .hint(update),
+            Self::NoAgent { wanted, .. } => report("AR-E814").fact("wanted", wanted.join(" or ")).hint(
+                "does the kernel's IMA policy measure programs (`ima_policy=tcb`)? Was the agent updated, and its digest not?",
+            ),
         }
     }
 }

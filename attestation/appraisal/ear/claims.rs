@@ -152,8 +152,13 @@ impl Ear {
         Ok(Self { profile, status, issued, not_before, expires, verifier, raw_evidence, submods, nonce, extensions })
     }
 
-    /// The claims set as JSON.
+    /// The claims set as JSON text.
     pub fn to_json(&self) -> String {
+        self.to_value().to_string()
+    }
+
+    /// The claims set as JSON.
+    pub fn to_value(&self) -> Value {
         let names = self.profile.names();
         let mut members = Map::new();
         let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
@@ -178,7 +183,7 @@ impl Ear {
             put(names.raw_evidence, BASE64URL_NOPAD.encode(evidence).into());
         }
         self.extensions.write(&mut members);
-        Value::Object(members).to_string()
+        Value::Object(members)
     }
 
     /// Which edition of the format it follows.

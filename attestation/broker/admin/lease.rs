@@ -2,7 +2,8 @@
 
 use super::state::{State, admin_entry};
 use super::{Global, print, utc};
-use crate::store::{LeaseFilter, ListedLease, RevokeLeases};
+use crate::store::{LeaseFilter, ListedLease, RevokeLeases, StoreError};
+use attest_appraisal::ear::Ear;
 use attest_evidence::Sha256Digest;
 use attest_evidence::name::{KeyName, LeaseId, RunnerName, SecretName, Stage};
 use attest_evidence::report::{Explain as _, Fault, Report};
@@ -21,6 +22,11 @@ pub(super) enum Lease {
     },
     /// Show what was granted, to whom, and why
     Show {
+        /// A lease's id, or the audit id that a step's log names
+        id: String,
+    },
+    /// Print what was concluded of machine, job and step, signed: an attestation result (EAR) that others can verify
+    Verdict {
         /// A lease's id, or the audit id that a step's log names
         id: String,
     },
@@ -70,9 +76,21 @@ struct Listing {
     leases: Vec<ListedLease>,
 }
 
+/// How it is, or has ended, and what its end showed of the machine.
+fn state_of(lease: &ListedLease) -> String {
+    match lease.closing.as_deref() {
+        None => lease.state.clone(),
+        Some("same") => format!("{} on the same machine state", lease.state),
+        Some("changed") => format!("{}, machine state CHANGED", lease.state),
+        Some("rebooted") => format!("{}, machine REBOOTED", lease.state),
+        Some(other) => format!("{}, machine state {}", lease.state, other.to_uppercase()),
+    }
+}
+
 impl Lease {
     pub(super) async fn run(self, global: &Global) -> Result<(), Report> {
-        let store = State::of(global)?.store().await?;
+        let state = State::of(global)?;
+        let store = state.store().await?;
         match self {
             Self::List { all } => {
                 let leases = store.leases(!all).await.map_err(|error| error.report())?;
@@ -84,7 +102,7 @@ impl Lease {
                         format!(
                             "{}  {}  {}  {}/{}  job {job}  component {}  until {}  holds {holds}\n",
                             lease.id,
-                            lease.state,
+                            state_of(lease),
                             lease.runner,
                             lease.stage,
                             lease.step,
@@ -104,6 +122,19 @@ impl Lease {
                     let pretty = |entry| serde_json::to_string_pretty(entry).unwrap_or_default() + "\n";
                     entries.iter().map(pretty).collect()
                 });
+            }
+            Self::Verdict { id } => {
+                let entries = store.lease_entries(&id).await.map_err(|error| error.report())?;
+                let claims = entries.iter().find_map(|entry| entry["body"].get("ear"));
+                let none = || {
+                    Report::new("AR-B305", Fault::Refused, format!("there is no verdict on a lease `{id}`"))
+                        .hint("`attest-broker lease list --all` shows leases. What was refused has none")
+                };
+                let claims = claims.ok_or_else(none)?.to_string();
+                let verdict = Ear::parse(claims.as_bytes()).map_err(|_| StoreError::Row("verdict").report())?;
+                let keys = state.keys(&store).await?;
+                let (token, key) = (keys.sign_verdict(&verdict), keys.verdict_key());
+                print(global, "attest-run/verdict/v1", &json!({ "ear": token, "key": key }), || token.clone() + "\n");
             }
             Self::Revoke { which } => {
                 let everything = which.all;

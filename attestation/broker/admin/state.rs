@@ -3,8 +3,8 @@
 use super::Global;
 use crate::audit::{Entry, Kind};
 use crate::broker::{Broker, Settings};
-use crate::keys::RootKey;
-use crate::store::Store;
+use crate::keys::{BrokerKeys, RootKey};
+use crate::store::{Store, StoreError};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
 use serde::Serialize;
@@ -99,6 +99,14 @@ impl State {
         let what = format!("{} may be read by others: its mode is {mode:o}", self.directory.display());
         Err(Report::new("AR-B011", Fault::Environment, what)
             .hint(format!("chmod 700 {}; with systemd: StateDirectoryMode=0700", self.directory.display())))
+    }
+
+    /// The broker's keys.
+    pub(super) async fn keys(&self, store: &Store) -> Result<BrokerKeys, Report> {
+        let root = RootKey::read(&self.root_key).map_err(|error| error.report())?;
+        let stored = store.broker_keys().await.map_err(|error| error.report())?;
+        let stored = stored.ok_or_else(|| StoreError::Row("broker").report())?;
+        BrokerKeys::open(root, stored).map_err(|error| error.report())
     }
 
     pub(super) async fn broker(&self, settings: Settings) -> Result<Broker, Report> {

@@ -5,7 +5,7 @@ use crate::broker::Broker;
 use crate::keys::{BrokerKeys, KeyError, Purpose};
 use crate::policy::Decision;
 use crate::store::LeaseRow;
-use attest_appraisal::AppraisedHost;
+use attest_appraisal::{AppraisedHost, BootCounts};
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::{GrantBody, GrantedKey, GrantedSecret, HPKE_INFO, LEASE_EXPORT, Request, SealedSecret};
 use attest_evidence::name::{AuditId, LeaseId};
@@ -104,6 +104,8 @@ impl Grant {
             expires,
             heartbeat: settings.heartbeat_seconds,
             sealed_key,
+            boot_state: host.quote().boot_pcrs().digest(),
+            boot: BootCounts::of(host.quote().clock()),
             handles: secrets_held.chain(keys_held).collect(),
         };
         let body = GrantBody {

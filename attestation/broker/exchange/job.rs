@@ -1,7 +1,7 @@
 //! Which CI job it is.
 
 use crate::broker::Broker;
-use crate::store::StoreError;
+use crate::store::{SessionRow, StoreError};
 use attest_appraisal::QuotedHost;
 use attest_appraisal::ci::JobClaims;
 use attest_evidence::Sha256Digest;
@@ -29,6 +29,8 @@ pub struct Job {
     pub key: String,
     /// What the token said.
     pub claims: JobClaims,
+    /// SHA-256 of the token, where that is known.
+    pub token_digest: Option<Sha256Digest>,
 }
 
 /// Why a job is not believed.
@@ -66,7 +68,8 @@ impl VerifiedJob {
         if row.ended || row.expires <= broker.now() {
             return Err(JobRefused::Ended(session.clone()));
         }
-        let job = Job { session: session.clone(), issuer: row.issuer, key: row.job, claims: row.claims };
+        let SessionRow { issuer, job: key, claims, token_digest, .. } = row;
+        let job = Job { session: session.clone(), issuer, key, claims, token_digest };
         Ok(Self { bound, job: Some(job) })
     }
 

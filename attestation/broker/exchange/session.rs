@@ -8,6 +8,7 @@ use crate::server::Refusal;
 use crate::store::{Consumed, EndSession, OpenSession, Opened, StoreError};
 use attest_appraisal::ci::{TokenRefused, UnverifiedToken, VerifiedToken};
 use attest_appraisal::{Purpose, QuotedHost};
+use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{Exchange, SessionEnd, SessionOpened, SessionRequest};
 use attest_evidence::name::JobSessionId;
 use attest_evidence::report::{Explain, Fault, Report};
@@ -83,7 +84,8 @@ impl Broker {
         };
         let audit = Entry::new(self.wall(), Kind::Session, &body)?;
         let clock = host.quote().clock();
-        let open = OpenSession { id, runner_id: row.id, clock, token, now, expires, audit };
+        let token_digest = Sha256Digest::of(request.token.as_bytes());
+        let open = OpenSession { id, runner_id: row.id, clock, token, token_digest, now, expires, audit };
         match self.store.commit(open).await? {
             Opened::Yes => Ok(opened),
             Opened::RedeemedHere(session) if request.held.as_ref() == Some(&session) => {

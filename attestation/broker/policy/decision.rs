@@ -3,7 +3,8 @@
 use super::trial::Explanation;
 use super::{Action, Asked, CiJob, Claimed, Kind, Measured, Policy, Question};
 use crate::exchange::VerifiedJob;
-use attest_appraisal::AppraisedHost;
+use attest_appraisal::boot::ApprovedBoot;
+use attest_appraisal::{AppraisedHost, MeasuredSoFar};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{DirectoryMode, Request, SecretUse};
 use attest_evidence::report::{Escaped, Explain, Fault, Report};
@@ -57,12 +58,24 @@ pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Reque
         runner: host.runner().to_string(),
         tpm_class: host.class().to_string(),
         isolation: host.isolation().to_string(),
-        boot_state: host.quote().pcrs().digest().to_string(),
+        boot_state: host.quote().boot_pcrs().digest().to_string(),
         boot: host.boot().map(|boot| boot.name().to_owned()).unwrap_or_default(),
         secure_boot: match host.secure_boot() {
             Some(true) => "on",
             Some(false) => "off",
             None => "",
+        }
+        .to_owned(),
+        executables: match (host.boot().map(ApprovedBoot::executables), host.measurements()) {
+            (_, None) => "",
+            (Some(true), Some(_)) => "approved",
+            (_, Some(_)) => "measured",
+        }
+        .to_owned(),
+        violations: match host.measurements() {
+            None => "",
+            Some(MeasuredSoFar { violations: 0, .. }) => "none",
+            Some(_) => "some",
         }
         .to_owned(),
         component: request.component.to_string(),

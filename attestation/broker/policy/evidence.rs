@@ -78,9 +78,11 @@ fn attribute(expression: &Expr) -> Value {
     let Some(path) = super::rule::path(expression) else { return Value::Unknown };
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match path.as_slice() {
-        ["measured", "runner" | "tpm_class" | "isolation" | "boot_state" | "boot" | "secure_boot" | "component"] => {
-            Value::Text(String::new())
-        }
+        [
+            "measured",
+            "runner" | "tpm_class" | "isolation" | "boot_state" | "boot" | "secure_boot" | "executables" | "violations"
+            | "component",
+        ] => Value::Text(String::new()),
         ["measured", "job", ..] => Value::Error,
         _ => Value::Unknown,
     }

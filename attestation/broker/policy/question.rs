@@ -182,6 +182,10 @@ pub struct Measured {
     pub boot: String,
     /// `on` or `off`, by its event log; empty where that says nothing of it that was measured.
     pub secure_boot: String,
+    /// `approved` or `measured`, by what its kernel measured; empty where nothing is known of that.
+    pub executables: String,
+    /// `none` or `some`: whether files could not be measured reliably; empty where nothing is known of that.
+    pub violations: String,
     /// SHA-256 of the component, hexadecimal.
     pub component: String,
     /// SHA-256 of its manifest, hexadecimal.
@@ -397,6 +401,8 @@ impl Question {
             boot_state,
             boot,
             secure_boot,
+            executables,
+            violations,
             component,
             manifest,
             arguments,
@@ -409,6 +415,8 @@ impl Question {
             ("boot_state", text(boot_state)),
             ("boot", text(boot)),
             ("secure_boot", text(secure_boot)),
+            ("executables", text(executables)),
+            ("violations", text(violations)),
             ("component", text(component)),
             ("manifest", text(manifest)),
             ("arguments", RestrictedExpression::new_set(arguments.iter().map(|argument| text(argument)))),
@@ -481,7 +489,17 @@ impl Question {
             }
             ["measured", name] => {
                 let Measured {
-                    runner, tpm_class, isolation, boot_state, boot, secure_boot, component, manifest, ..
+                    runner,
+                    tpm_class,
+                    isolation,
+                    boot_state,
+                    boot,
+                    secure_boot,
+                    executables,
+                    violations,
+                    component,
+                    manifest,
+                    ..
                 } = &self.measured;
                 let known = [
                     ("runner", runner),
@@ -490,6 +508,8 @@ impl Question {
                     ("boot_state", boot_state),
                     ("boot", boot),
                     ("secure_boot", secure_boot),
+                    ("executables", executables),
+                    ("violations", violations),
                     ("component", component),
                     ("manifest", manifest),
                 ];

@@ -6,6 +6,7 @@
 //! | `POST /v1/session` | redemption of a CI token, binary | JSON `SessionOpened` |
 //! | `POST /v1/session/end` | end of a job, binary | nothing |
 //! | `POST /v1/exchange` | exchange, binary | signed grant, binary |
+//! | `POST /v1/lease/close` | end of a lease with a quote, binary | nothing |
 //! | `POST /v1/lease/end` | sealed lease message, binary | nothing |
 //! | `POST /v1/lease/heartbeats` | sealed lease messages, binary | JSON `LeasesEnded` |
 //! | `POST /v1/lease/watch` | sealed wish, binary | JSON `LeasesEnded`, once there is something to tell |
@@ -17,9 +18,9 @@
 
 use super::Refusal;
 use crate::broker::Broker;
-use attest_evidence::exchange::{LONGEST_BOUND, LONGEST_EXCHANGE, LeasesEnded};
+use attest_evidence::exchange::{LONGEST_BOUND, LONGEST_EXCHANGE, LeasesEnded, USUAL_EXCHANGE};
 use attest_evidence::report::{Fault, Report};
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
@@ -29,6 +30,7 @@ use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Longest body of what carries a quote and no log: a redemption, the end of a session.
 const LONGEST_BODY: usize = LONGEST_BOUND as usize + 16 * 1024;
@@ -45,6 +47,7 @@ pub(super) fn routes(broker: Arc<Broker>) -> Router {
         .route("/v1/session", post(session).layer(DefaultBodyLimit::max(LONGEST_BODY)))
         .route("/v1/challenge", post(challenge))
         .route("/v1/session/end", post(end_session))
+        .route("/v1/lease/close", post(close).layer(DefaultBodyLimit::max(LONGEST_EXCHANGE)))
         .route("/v1/lease/end", post(release))
         .route("/v1/lease/heartbeats", post(heartbeats).layer(DefaultBodyLimit::max(LONGEST_BEATS)))
         .route("/v1/enrolment", post(begin_enrolment))
@@ -98,6 +101,23 @@ impl<S: Send + Sync> FromRequest<S> for Binary {
     }
 }
 
+/// Bodies larger than the usual that are read at once: a machine sends one after each boot.
+static ROOM: Semaphore = Semaphore::const_new(8);
+
+/// A body that brings evidence. Whoever sends it has proved nothing yet: of large ones there are few at once.
+struct Attested(Bytes, Option<SemaphorePermit<'static>>);
+
+impl<S: Send + Sync> FromRequest<S> for Attested {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let length = request.body().size_hint().upper();
+        let usual = length.is_some_and(|length| length <= USUAL_EXCHANGE as u64);
+        let room = if usual { None } else { ROOM.acquire().await.ok() };
+        Binary::from_request(request, state).await.map(|Binary(body)| Self(body, room))
+    }
+}
+
 fn unreadable(reason: &str) -> Refusal {
     Refusal::of(&Report::new("AR-B104", Fault::Usage, "the request can't be read").fact("reason", reason))
 }
@@ -109,8 +129,12 @@ async fn challenge(
     broker.challenge(request).map(|challenge| challenge.to_bytes())
 }
 
-async fn exchange(State(broker): State<Arc<Broker>>, Binary(body): Binary) -> Result<Vec<u8>, Refusal> {
+async fn exchange(State(broker): State<Arc<Broker>>, Attested(body, _room): Attested) -> Result<Vec<u8>, Refusal> {
     broker.exchange(&body).await
+}
+
+async fn close(State(broker): State<Arc<Broker>>, Attested(body, _room): Attested) -> Result<StatusCode, Refusal> {
+    broker.close(&body).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn session(

@@ -56,9 +56,10 @@ impl Transaction for SeeBoot {
         }
         let pcrs = [self.pcrs.selection().bits().as_slice(), &self.pcrs.to_bytes()].concat();
         sqlx::query(
-            "INSERT INTO boots (runner_id, state, pcrs, event_log, firmware, first_seen, last_seen)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)
-             ON CONFLICT DO UPDATE SET event_log = coalesce(excluded.event_log, event_log), firmware = excluded.firmware, last_seen = excluded.last_seen",
+            "INSERT INTO boots (runner_id, state, pcrs, event_log, firmware, first_seen, last_seen, sequence)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, (SELECT coalesce(max(sequence), 0) + 1 FROM boots WHERE runner_id = ?1))
+             ON CONFLICT DO UPDATE SET event_log = coalesce(excluded.event_log, event_log), firmware = excluded.firmware,
+                                       last_seen = excluded.last_seen, sequence = excluded.sequence",
         )
         .bind(self.runner)
         .bind(self.pcrs.digest().as_bytes().as_slice())
@@ -70,7 +71,7 @@ impl Transaction for SeeBoot {
         .await?;
         sqlx::query(
             "DELETE FROM boots WHERE runner_id = ?1 AND state NOT IN
-             (SELECT state FROM boots WHERE runner_id = ?1 ORDER BY last_seen DESC, first_seen DESC LIMIT ?2)",
+             (SELECT state FROM boots WHERE runner_id = ?1 ORDER BY sequence DESC, last_seen DESC LIMIT ?2)",
         )
         .bind(self.runner)
         .bind(MOST_BOOTS)
@@ -208,7 +209,7 @@ impl Store {
     pub async fn boots(&self, runner: i64) -> Result<Vec<BootRow>, StoreError> {
         let rows = sqlx::query(
             "SELECT pcrs, event_log, firmware, first_seen, last_seen FROM boots WHERE runner_id = ?
-             ORDER BY last_seen DESC, first_seen DESC",
+             ORDER BY sequence DESC, last_seen DESC",
         )
         .bind(runner)
         .fetch_all(&self.readers)

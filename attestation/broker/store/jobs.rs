@@ -4,9 +4,9 @@ use super::leases::end_of_session;
 use super::{Store, StoreError, Transaction, record, seconds, unix};
 use crate::audit::Entry;
 use attest_appraisal::ci::{Algorithm, IssuerKind, JobClaims, VerifiedToken};
-use attest_evidence::UnixSeconds;
 use attest_evidence::name::{JobSessionId, LeaseId};
 use attest_evidence::tpm::ClockInfo;
+use attest_evidence::{Sha256Digest, UnixSeconds};
 use sqlx::{Row as _, SqliteConnection};
 
 /// An issuer on the list.
@@ -92,6 +92,8 @@ pub struct SessionRow {
     pub expires: UnixSeconds,
     /// Whether it has been ended.
     pub ended: bool,
+    /// SHA-256 of the token; none for sessions of before this was kept.
+    pub token_digest: Option<Sha256Digest>,
 }
 
 /// Opens a job session, if the job has none.
@@ -105,6 +107,8 @@ pub struct OpenSession {
     pub clock: ClockInfo,
     /// What it redeems.
     pub token: VerifiedToken,
+    /// SHA-256 of that.
+    pub token_digest: Sha256Digest,
     /// The broker's clock.
     pub now: UnixSeconds,
     /// Until when it shall be good.
@@ -131,8 +135,8 @@ impl Transaction for OpenSession {
         super::remember(connection, self.runner_id, self.clock).await?;
         let claims = serde_json::to_string(self.token.claims()).map_err(|_| StoreError::Row("job claims"))?;
         let inserted = sqlx::query(
-            "INSERT INTO job_sessions (id, runner_id, issuer, job, token, claims, opened, expires)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO job_sessions (id, runner_id, issuer, job, token, claims, opened, expires, token_digest)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )
         .bind(self.id.as_str())
         .bind(self.runner_id)
@@ -142,6 +146,7 @@ impl Transaction for OpenSession {
         .bind(claims)
         .bind(seconds(self.now))
         .bind(seconds(self.expires))
+        .bind(self.token_digest.as_bytes().as_slice())
         .execute(&mut *connection)
         .await?;
         if inserted.rows_affected() == 0 {
@@ -224,7 +229,7 @@ impl Store {
     /// Whatever SQLite reports.
     pub async fn session(&self, id: &JobSessionId) -> Result<Option<SessionRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT runner_id, issuer, job, claims, expires, ended IS NOT NULL FROM job_sessions WHERE id = ?",
+            "SELECT runner_id, issuer, job, claims, expires, ended IS NOT NULL, token_digest FROM job_sessions WHERE id = ?",
         )
         .bind(id.as_str())
         .fetch_optional(&self.readers)
@@ -237,6 +242,11 @@ impl Store {
                 claims: serde_json::from_str(&row.get::<String, _>(3)).map_err(|_| StoreError::Row("job claims"))?,
                 expires: unix(row.get(4)),
                 ended: row.get(5),
+                token_digest: row
+                    .get::<Option<Vec<u8>>, _>(6)
+                    .map(|digest| digest.try_into().map(Sha256Digest::from_bytes))
+                    .transpose()
+                    .map_err(|_| StoreError::Row("token digest"))?,
             })
         })
         .transpose()

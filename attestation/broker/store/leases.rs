@@ -3,8 +3,10 @@
 use super::{Store, StoreError, Transaction, record, record_alarm, seconds};
 use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
+use attest_appraisal::BootCounts;
 use attest_evidence::exchange::LeaseSignal;
 use attest_evidence::name::{AuditId, JobSessionId, LeaseId, RunnerName, Stage, StepName};
+use attest_evidence::tpm::ClockInfo;
 use attest_evidence::{Sha256Digest, UnixSeconds};
 use serde::Serialize;
 use serde_json::json;
@@ -34,6 +36,10 @@ pub struct LeaseRow {
     pub heartbeat: u32,
     /// The key that authenticates messages about it, sealed.
     pub sealed_key: Vec<u8>,
+    /// What the machine had booted: SHA-256 over its PCRs.
+    pub boot_state: Sha256Digest,
+    /// And when.
+    pub boot: BootCounts,
     /// What it holds: `secret` or `key`, and `STAGE/NAME`.
     pub handles: Vec<(&'static str, String)>,
 }
@@ -49,8 +55,8 @@ pub(crate) async fn insert(
 ) -> Result<(), StoreError> {
     let row = sqlx::query(
         "INSERT INTO leases (number, id, audit, runner_id, runner, stage, step, component, issued, expires, heartbeat,
-                             sealed_key, session, ordinal, state)
-         VALUES ((SELECT coalesce(max(number), 0) + 1 FROM leases), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'active')
+                             sealed_key, session, ordinal, boot_state, reset_count, restart_count, state)
+         VALUES ((SELECT coalesce(max(number), 0) + 1 FROM leases), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'active')
          RETURNING number",
     )
     .bind(lease.id.as_str())
@@ -66,6 +72,9 @@ pub(crate) async fn insert(
     .bind(&lease.sealed_key)
     .bind(session.map(JobSessionId::as_str))
     .bind(ordinal)
+    .bind(lease.boot_state.as_bytes().as_slice())
+    .bind(lease.boot.reset_count)
+    .bind(lease.boot.restart_count)
     .fetch_one(&mut *connection)
     .await?;
     sqlx::query("INSERT INTO heartbeats (number, every, expires, last_seen, counter) VALUES (?, ?, ?, ?, 0)")
@@ -176,8 +185,23 @@ pub struct ReleaseLease {
     pub signal: LeaseSignal,
     /// The lease clock.
     pub now: UnixSeconds,
+    /// What its end showed of the machine, if it did.
+    pub closing: Option<ShownAtEnd>,
     /// What the audit log says of it.
     pub audit: Entry,
+}
+
+/// What a quote at the end of a lease showed.
+#[derive(Debug)]
+pub struct ShownAtEnd {
+    /// In a word.
+    pub outcome: &'static str,
+    /// Whose quote.
+    pub runner: i64,
+    /// Where its TPM is now.
+    pub clock: ClockInfo,
+    /// If somebody should look.
+    pub alarm: Option<Alarm>,
 }
 
 impl Transaction for ReleaseLease {
@@ -187,6 +211,17 @@ impl Transaction for ReleaseLease {
         let update = release(connection, &self.lease, self.counter, self.signal, self.now, self.audit.at).await?;
         if update == LeaseUpdate::Done {
             record(connection, &self.audit).await?;
+            if let Some(shown) = self.closing {
+                super::remember(connection, shown.runner, shown.clock).await?;
+                sqlx::query("UPDATE leases SET closing = ? WHERE id = ?")
+                    .bind(shown.outcome)
+                    .bind(self.lease.as_str())
+                    .execute(&mut *connection)
+                    .await?;
+                if let Some(alarm) = &shown.alarm {
+                    record_alarm(connection, alarm).await?;
+                }
+            }
         }
         Ok(update)
     }
@@ -391,6 +426,8 @@ pub struct ListedLease {
     pub audit: String,
     /// `active`, or how it ended.
     pub state: String,
+    /// What a quote at its end showed of the machine: `same`, `changed`, `rebooted` or `refused`; none without a quote.
+    pub closing: Option<String>,
     /// Whose.
     pub runner: String,
     /// Of which stage.
@@ -451,7 +488,7 @@ impl Store {
             "SELECT leases.id, leases.audit, state, runner, stage, step, component, job,
                     issued + coalesce((SELECT skew FROM lease_clock), 0),
                     leases.expires + coalesce((SELECT skew FROM lease_clock), 0),
-                    (SELECT group_concat(kind || ' ' || resource, ',') FROM lease_handles WHERE lease = leases.id)
+                    (SELECT group_concat(kind || ' ' || resource, ',') FROM lease_handles WHERE lease = leases.id), closing
              FROM leases JOIN audit ON audit.id = leases.audit LEFT JOIN job_sessions ON job_sessions.id = session
              WHERE NOT ? OR state = 'active' ORDER BY audit.sequence",
         )
@@ -462,6 +499,7 @@ impl Store {
             id: row.get(0),
             audit: row.get(1),
             state: row.get(2),
+            closing: row.get(11),
             runner: row.get(3),
             stage: row.get(4),
             step: row.get(5),
@@ -541,6 +579,26 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// What a machine had booted when a lease was granted to it: the row of the runner, SHA-256 over the PCRs, and when. None
+    /// for leases of before this was kept.
+    ///
+    /// # Errors
+    /// Whatever SQLite reports.
+    pub async fn lease_opening(&self, lease: &LeaseId) -> Result<Option<(i64, Sha256Digest, BootCounts)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT runner_id, boot_state, reset_count, restart_count FROM leases WHERE id = ? AND boot_state IS NOT NULL",
+        )
+        .bind(lease.as_str())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|row| {
+            let state = row.get::<Vec<u8>, _>(1).try_into().map_err(|_| StoreError::Row("boot state"))?;
+            let boot = BootCounts { reset_count: row.get(2), restart_count: row.get(3) };
+            Ok((row.get(0), Sha256Digest::from_bytes(state), boot))
+        })
+        .transpose()
     }
 
     /// Leases that were taken since.

@@ -1,6 +1,8 @@
 //! Messages about a lease: how it lives on and ends, and how its holder hears that it was taken.
 
+use super::Isolation;
 use crate::bytes::{Malformed, Problem, Reader, put_sized_u32};
+use crate::digest::Sha256Digest;
 use crate::name::LeaseId;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::de::DeserializeOwned;
@@ -42,6 +44,54 @@ impl LeaseWords for LeaseMessage {
     fn lease(&self) -> &LeaseId {
         &self.lease
     }
+}
+
+/// The end of a lease together with a quote, framed as an exchange: what the machine is when the step has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaseClose {
+    /// What the agent says of the walls around it.
+    pub isolation: Isolation,
+    /// The sealed [`LeaseMessage`] that ends the lease, hexadecimal in JSON.
+    #[serde(with = "hex")]
+    pub release: Vec<u8>,
+}
+
+mod hex {
+    use data_encoding::HEXLOWER;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&HEXLOWER.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        HEXLOWER.decode(String::deserialize(deserializer)?.as_bytes()).map_err(de::Error::custom)
+    }
+}
+
+impl LeaseClose {
+    /// Reads the part of `bound` that follows the challenge.
+    ///
+    /// # Errors
+    /// Refuses what is not exactly one of these.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        serde_json::from_slice(bytes).map_err(|error| Malformed {
+            structure: "end of a lease",
+            offset: error.column(),
+            problem: Problem::Text("not the words of a lease's end"),
+        })
+    }
+
+    /// The part of `bound` that follows the challenge.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// `SHA-256("attest-run/lease-end/v1" ‖ SHA-256(bound))`.
+pub fn lease_end_qualifying_data(bound: &Sha256Digest) -> Sha256Digest {
+    Sha256Digest::of_parts([b"attest-run/lease-end/v1".as_slice(), bound.as_bytes()])
 }
 
 /// What is said about a lease.

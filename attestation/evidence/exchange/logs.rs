@@ -1,5 +1,6 @@
 //! The logs that come with a quote: whole, or by the digest of what the broker has seen before.
 
+use super::{LONGEST_LOG, LONGEST_MEASUREMENTS};
 use crate::bytes::{Malformed, Problem, Reader};
 use crate::digest::Sha256Digest;
 use crate::eventlog::LARGEST_LOG;
@@ -10,6 +11,10 @@ use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
 const EVENT_LOG: u16 = 1;
 /// The SHA-256 digest of an event log that the broker has.
 const KNOWN_EVENT_LOG: u16 = 2;
+/// What the kernel measured, from some entry on: number of that entry, and the list, compressed (RFC 1950).
+const MEASUREMENTS: u16 = 3;
+/// Most bytes of measurements, decompressed: some 250,000 entries, more than a machine makes in weeks.
+pub const LARGEST_MEASUREMENTS: usize = 32 * 1024 * 1024;
 /// Fast, and within a few per cent of the best: logs are digests and text.
 const LEVEL: u8 = 4;
 
@@ -22,11 +27,22 @@ pub enum EventLogSent<'a> {
     Known(Sha256Digest),
 }
 
+/// What the kernel measured since the broker was told last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MeasurementsSent<'a> {
+    /// The number of its first entry: 0 is the first after boot.
+    pub first: u64,
+    /// The list from there on, compressed.
+    pub compressed: &'a [u8],
+}
+
 /// The logs of one exchange.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Logs<'a> {
     /// The firmware's event log.
     pub event_log: Option<EventLogSent<'a>>,
+    /// The kernel's measurement list, as far as it is new.
+    pub measurements: Option<MeasurementsSent<'a>>,
 }
 
 /// Why logs can't be read.
@@ -51,17 +67,23 @@ impl<'a> Logs<'a> {
     pub fn read(raw: &[(u16, &'a [u8])]) -> Result<Self, LogsRefused> {
         let mut logs = Self::default();
         for (kind, bytes) in raw {
-            let sent = match *kind {
-                EVENT_LOG => EventLogSent::Whole(bytes),
+            let again = match *kind {
+                EVENT_LOG => logs.event_log.replace(EventLogSent::Whole(bytes)).is_some(),
                 KNOWN_EVENT_LOG => {
                     let mut reader = Reader::new("digest of an event log", bytes);
                     let digest = Sha256Digest::from_bytes(reader.array()?);
                     reader.end()?;
-                    EventLogSent::Known(digest)
+                    logs.event_log.replace(EventLogSent::Known(digest)).is_some()
+                }
+                MEASUREMENTS => {
+                    let mut reader = Reader::new("measurements", bytes);
+                    let first = u64::from_be_bytes(reader.array()?);
+                    let sent = MeasurementsSent { first, compressed: reader.rest() };
+                    logs.measurements.replace(sent).is_some()
                 }
                 other => return Err(LogsRefused::UnknownKind(other)),
             };
-            if logs.event_log.replace(sent).is_some() {
+            if again {
                 return Err(LogsRefused::Twice);
             }
         }
@@ -71,7 +93,7 @@ impl<'a> Logs<'a> {
 
 /// An event log as it is sent when the broker does not have it.
 pub fn event_log(log: &[u8]) -> (u16, Vec<u8>) {
-    (EVENT_LOG, compress_to_vec_zlib(log, LEVEL))
+    (EVENT_LOG, compress(log))
 }
 
 /// An event log as it is sent when the broker has it.
@@ -79,14 +101,46 @@ pub fn known_event_log(digest: &Sha256Digest) -> (u16, Vec<u8>) {
     (KNOWN_EVENT_LOG, digest.as_bytes().to_vec())
 }
 
+/// What the kernel measured, from entry `first` on, as it is sent.
+pub fn measurements(first: u64, list: &[u8]) -> (u16, Vec<u8>) {
+    let mut bytes = first.to_be_bytes().to_vec();
+    bytes.extend(compress(list));
+    (MEASUREMENTS, bytes)
+}
+
+/// Most bytes of a log of this kind, as it is sent.
+pub(super) const fn longest(kind: u16) -> u32 {
+    match kind {
+        MEASUREMENTS => LONGEST_MEASUREMENTS,
+        _ => LONGEST_LOG,
+    }
+}
+
+/// As logs are compressed.
+pub fn compress(log: &[u8]) -> Vec<u8> {
+    compress_to_vec_zlib(log, LEVEL)
+}
+
 /// Undoes [`event_log`]. Never more than [`LARGEST_LOG`] bytes, whatever `compressed` would come to.
 ///
 /// # Errors
 /// Refuses what is not compressed, or comes to more.
 pub fn decompress_event_log(compressed: &[u8]) -> Result<Vec<u8>, Malformed> {
-    decompress_to_vec_zlib_with_limit(compressed, LARGEST_LOG).map_err(|_| {
-        let reader = Reader::new("event log", compressed);
-        reader.malformed(Problem::Text("not compressed as RFC 1950 says, or larger than any event log"))
+    decompress("event log", compressed, LARGEST_LOG)
+}
+
+/// The list in [`measurements`]. Never more than [`LARGEST_MEASUREMENTS`] bytes.
+///
+/// # Errors
+/// Refuses what is not compressed, or comes to more.
+pub fn decompress_measurements(compressed: &[u8]) -> Result<Vec<u8>, Malformed> {
+    decompress("measurements", compressed, LARGEST_MEASUREMENTS)
+}
+
+fn decompress(what: &'static str, compressed: &[u8], largest: usize) -> Result<Vec<u8>, Malformed> {
+    decompress_to_vec_zlib_with_limit(compressed, largest).map_err(|_| {
+        let reader = Reader::new(what, compressed);
+        reader.malformed(Problem::Text("not compressed as RFC 1950 says, or larger than any may be"))
     })
 }
 

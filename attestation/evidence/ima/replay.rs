@@ -211,6 +211,11 @@ impl<'a> Covered<'a> {
         entries.map_while(Result::ok).filter(move |entry| entry.pcr == pcr)
     }
 
+    /// The bytes up to the quoted state. Entries of other PCRs lie among them, which the quote does not cover.
+    pub const fn list(&self) -> &'a [u8] {
+        self.list
+    }
+
     /// What follows in the list. Nothing vouches for it yet.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest

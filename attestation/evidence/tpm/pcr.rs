@@ -168,6 +168,12 @@ impl PcrValues {
         self.0.values().flatten().copied().collect()
     }
 
+    /// The values of all others.
+    #[must_use]
+    pub fn without(&self, index: PcrIndex) -> Self {
+        Self(self.0.iter().filter(|(other, _)| **other != index).map(|(index, value)| (*index, *value)).collect())
+    }
+
     /// The PCRs that have a value.
     pub fn selection(&self) -> PcrSelection {
         PcrSelection::of(self.0.keys().copied())

@@ -3,16 +3,20 @@
 use crate::admin::reference::{apply, in_force, unusable};
 use crate::admin::state::State;
 use crate::admin::{Global, print, utc};
+use crate::measurements::joined;
 use crate::store::{BootRow, RunnerRow, Store};
-use attest_appraisal::boot::{ReferenceBoot, References, ReplayedLog, SeenBoot, moment};
+use attest_appraisal::boot::{Added, ImaRule, ReferenceBoot, References, ReplayedLog, SeenBoot, moment};
 use attest_evidence::eventlog::{ChangeLine, EventLog, change_words, difference};
 use attest_evidence::exchange::logs::decompress_event_log;
 use attest_evidence::name::RunnerName;
-use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::report::{Escaped, Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
 use attest_evidence::tpm::PcrValues;
 use attest_evidence::{HashAlgorithm, Sha256Digest, UnixSeconds};
 use serde::Serialize;
+
+/// Most measured files that are shown.
+const MOST_SHOWN: usize = 50;
 
 /// How a boot shall be approved.
 #[derive(Debug, clap::Args)]
@@ -20,6 +24,9 @@ pub(in crate::admin) struct ApproveBoot {
     /// Show what the runner booted last beside what it may boot, and allow it
     #[arg(long)]
     pub(super) diff: bool,
+    /// Allow what its kernel has measured as well, each file by itself. So it is anyway where that was allowed before
+    #[arg(long, requires = "diff")]
+    ima: bool,
     /// Show it, and change nothing
     #[arg(long, requires = "diff")]
     dry_run: bool,
@@ -49,6 +56,8 @@ struct Shown<'a> {
     /// When the boot that it is compared with was seen last.
     compared_with: Option<u64>,
     differences: Vec<PcrLines>,
+    /// What its kernel has measured and was not allowed.
+    measured: Vec<Added>,
     /// The rule, TOML.
     rule: &'a str,
     /// The version of the reference values that it is part of; none with `--dry-run`, or where it is allowed already.
@@ -121,8 +130,9 @@ pub(super) async fn approve(
         pcrs: &seen.row.pcrs,
         facts: facts.map(|boot| boot.facts()),
     };
-    let rule =
-        ReferenceBoot { until: options.until, ..ReferenceBoot::allowing(references.free_name(name, now), described) };
+    let (ima, measured) = measured(&store, runner, &references, options.ima).await?;
+    let allowing = ReferenceBoot::allowing(references.free_name(name, now), described);
+    let rule = ReferenceBoot { until: options.until, ima, ..allowing };
     let rule_text = References { boots: vec![rule.clone()] }.to_text().map_err(|error| unusable(&error))?;
 
     let known = compared(&store, &references, rows).await?;
@@ -150,6 +160,7 @@ pub(super) async fn approve(
         event_log: seen.row.event_log,
         compared_with: known.as_ref().map(|known| known.row.last_seen.0),
         differences,
+        measured,
         rule: &rule_text,
         version,
     };
@@ -162,6 +173,31 @@ pub(super) async fn approve(
         narrate!("from now on `{name}` may boot nothing else");
     }
     Ok(version.is_some())
+}
+
+/// A rule that allows what a runner's kernel has measured beside what it may, if there is one or one is wanted.
+async fn measured(
+    store: &Store,
+    runner: &RunnerRow,
+    references: &References,
+    wanted: bool,
+) -> Result<(Option<ImaRule>, Vec<Added>), Report> {
+    let name = &runner.runner.name;
+    let known = references.boots.iter().rev().filter(|boot| boot.is_for(name)).find_map(|boot| boot.ima.clone());
+    if known.is_none() && !wanted {
+        return Ok((None, Vec::new()));
+    }
+    let store_error = |error: crate::store::StoreError| error.report();
+    let found = store.measurements(runner.id).await.map_err(store_error)?;
+    let Some(found) = found else {
+        return Err(Report::new("AR-P135", Fault::Refused, format!("nothing is known of what the kernel of `{name}` measured"))
+            .hint("the agent sends it with the runner's next exchange, if the kernel measures: `ima_policy=tcb` on its command line"));
+    };
+    let parts = store.measured_parts(runner.id, 0).await.map_err(store_error)?;
+    let parts = parts.map(|(_, parts)| parts).unwrap_or_default();
+    let list = joined(&parts).map_err(|_| damaged("measurements"))?;
+    let (rule, added) = known.unwrap_or_default().allowing(found.entries(&list));
+    Ok((Some(rule), added))
 }
 
 /// The boot to compare with: the one before, of those that are remembered.
@@ -229,6 +265,16 @@ fn in_words(shown: &Shown<'_>) -> String {
         for line in &pcr.changes {
             text += &format!("  {:9} {}\n", line.change, line.says);
         }
+    }
+    if !shown.measured.is_empty() {
+        text += &format!("\nthe kernel measured {} files that were not allowed\n", shown.measured.len());
+    }
+    for Added { name, digest, allowed } in shown.measured.iter().take(MOST_SHOWN) {
+        let sign = if *allowed { "+" } else { "can't be allowed:" };
+        text += &format!("  {sign} {digest}  {}\n", Escaped(name));
+    }
+    if shown.measured.len() > MOST_SHOWN {
+        text += &format!("  … and {} more, all of them in the rule below\n", shown.measured.len() - MOST_SHOWN);
     }
     text + &format!("\n{}", shown.rule)
 }

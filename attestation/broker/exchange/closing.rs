@@ -1,0 +1,132 @@
+//! The end of a lease with a quote: what became of the machine while the step ran.
+
+use super::Refused;
+use crate::alarms::{Alarm, AlarmKind};
+use crate::audit::{Entry, Kind};
+use crate::broker::Broker;
+use crate::server::Refusal;
+use crate::store::{Consumed, ReleaseLease, ShownAtEnd};
+use attest_appraisal::{BootCounts, HostRefused, Purpose, QuotedHost};
+use attest_evidence::digest::to_hex;
+use attest_evidence::exchange::{Exchange, LeaseClose, LeaseMessage};
+use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::tpm::PcrValues;
+use serde::Serialize;
+use serde_json::json;
+
+/// What became of the machine.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "machine")]
+enum Closing {
+    /// It is what it was.
+    Same,
+    /// Other PCRs.
+    Changed { pcrs: Vec<Changed> },
+    /// It was booted, or its TPM restarted.
+    Rebooted { was: BootCounts, is: BootCounts },
+    /// It is not what an admin allowed, any more.
+    Refused { report: Report },
+    /// The lease is of before its beginning was kept.
+    Unknown,
+}
+
+/// A PCR that changed. Values of which nothing is known any more are left out.
+#[derive(Debug, Serialize)]
+struct Changed {
+    pcr: u8,
+    was: Option<String>,
+    is: Option<String>,
+}
+
+impl Closing {
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Changed { .. } => "changed",
+            Self::Rebooted { .. } => "rebooted",
+            Self::Refused { .. } => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    const fn is_alarming(&self) -> bool {
+        matches!(self, Self::Changed { .. } | Self::Rebooted { .. } | Self::Refused { .. })
+    }
+}
+
+impl Broker {
+    /// Ends a lease, and looks what became of its machine.
+    ///
+    /// # Errors
+    /// The quote is not believed, or the message is not from the lease's holder. The lease goes on then, until it is ended
+    /// without a quote or its heartbeats stay away.
+    pub(crate) async fn close(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let (challenge, consumed) = self.take_challenge(bytes).await?;
+        let refused = match consumed {
+            Consumed::Replayed => Refused::Replayed,
+            Consumed::Fresh => match self.close_lease(bytes).await {
+                Ok(done) => return done,
+                Err(refused) => refused,
+            },
+        };
+        Err(self.refuse(&challenge, bytes, &refused).await)
+    }
+
+    async fn close_lease(&self, bytes: &[u8]) -> Result<Result<(), Refusal>, Refused> {
+        let exchange = Exchange::parse(bytes)?;
+        let close = LeaseClose::parse(exchange.request)?;
+        let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
+        let host = QuotedHost::verify(&exchange, Purpose::LeaseEnd, close.isolation, &row.runner)?;
+        let LeaseMessage { lease, counter, signal } = match self.authentic_end(&close.release).await {
+            Ok(message) => message,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let opening = self.store.lease_opening(&lease).await?;
+        if opening.is_some_and(|(runner, ..)| runner != row.id) {
+            let report = Report::new("AR-X407", Fault::Identity, "the lease is another runner's").fact("lease", &lease);
+            return Ok(Err(Refusal::of(&report)));
+        }
+        let (pcrs, clock) = (host.quote().boot_pcrs(), host.quote().clock());
+        let appraised = self.appraise(host, row.id, &exchange.evidence.logs).await;
+        let closing = match (opening, appraised) {
+            (None, Ok(_)) => Closing::Unknown,
+            (Some((_, state, boot)), appraised) => {
+                let refused = match appraised {
+                    Ok(_) => None,
+                    Err(Refused::Host(refused @ (HostRefused::Boot(_) | HostRefused::Log(_)))) => {
+                        Some(refused.report())
+                    }
+                    Err(refused) => return Err(refused),
+                };
+                let now = BootCounts::of(clock);
+                match refused {
+                    _ if boot != now => Closing::Rebooted { was: boot, is: now },
+                    Some(report) => Closing::Refused { report },
+                    None if state == pcrs.digest() => Closing::Same,
+                    None => {
+                        let boots = self.store.boots(row.id).await?;
+                        let was = boots.into_iter().map(|boot| boot.pcrs).find(|pcrs| pcrs.digest() == state);
+                        Closing::Changed { pcrs: changed(&was.unwrap_or_default(), &pcrs) }
+                    }
+                }
+            }
+            (None, Err(refused)) => return Err(refused),
+        };
+        let body = json!({ "lease": lease, "how": signal, "closing": closing });
+        let audit = Entry::new(self.wall(), Kind::LeaseEnded, &body)?;
+        let alarm = closing.is_alarming().then(|| {
+            let facts = json!({ "lease": lease, "runner": row.runner.name, "closing": closing });
+            Alarm::about(&audit, AlarmKind::MachineChanged, lease.as_str(), facts)
+        });
+        let shown = ShownAtEnd { outcome: closing.word(), runner: row.id, clock, alarm };
+        let release = ReleaseLease { lease, counter, signal, now: self.now(), closing: Some(shown), audit };
+        Ok(self.end_lease(release).await)
+    }
+}
+
+fn changed(was: &PcrValues, is: &PcrValues) -> Vec<Changed> {
+    let text = |value: Option<&[u8; 32]>| value.map(|value| to_hex(value));
+    let pcrs = is.iter().map(|(pcr, _)| pcr);
+    let changed = pcrs.filter(|pcr| was.get(*pcr) != is.get(*pcr));
+    changed.map(|pcr| Changed { pcr: pcr.get(), was: text(was.get(pcr)), is: text(is.get(pcr)) }).collect()
+}
