@@ -22,7 +22,7 @@ mod key;
 mod log;
 mod quote;
 mod roots;
-mod signature;
+pub mod signature;
 
 pub use certificate::{
     CertificateRefused, Manufacturer, Specification, StoredCertificate, TpmClass, TpmDescription, VerifiedEndorsement,
