@@ -51,8 +51,12 @@ struct Machine {
 
 impl Machine {
     async fn booted(broker: &Broker, log: LogBuilder) -> Self {
+        Self::booted_as(broker, "r", log).await
+    }
+
+    async fn booted_as(broker: &Broker, name: &str, log: LogBuilder) -> Self {
         let folder = directory();
-        let rig = Rig::with_tpm(broker, "r", embedded(&folder.path().join("tpm"))).await.unwrap();
+        let rig = Rig::with_tpm(broker, name, embedded(&folder.path().join("tpm"))).await.unwrap();
         let mut machine = Self { rig, folder, log: Vec::new() };
         machine.measure(log).await;
         machine
@@ -162,6 +166,22 @@ async fn a_log_is_sent_once_and_known_by_its_digest_from_then_on() {
     machine.send(&by_digest).await.unwrap();
     let (_, body) = broker.audit().await.pop().unwrap();
     assert_eq!(body["secure_boot"], true);
+}
+
+/// A log goes with the last boot that it is of, and may still be at hand: it is sent once more.
+#[tokio::test]
+async fn a_log_that_went_with_its_boot_is_asked_for_again() {
+    let broker = Broker::start();
+    let machine = Machine::booted(&broker, boot(true, "vmlinuz-1")).await;
+    machine.ask().await.unwrap();
+    broker.execute(sqlx::query("DELETE FROM boots")).await;
+    broker.execute(sqlx::query("DELETE FROM evidence")).await;
+    let other = Machine::booted_as(&broker, "s", boot(true, "vmlinuz-1")).await;
+    assert_eq!(other.log, machine.log);
+    let by_digest = [logs::known_event_log(&Sha256Digest::of(&other.log))];
+    assert_eq!(refusal(other.send(&by_digest).await), "AR-X107");
+    other.ask().await.unwrap();
+    other.send(&by_digest).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
