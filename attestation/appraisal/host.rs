@@ -15,6 +15,7 @@ use crate::key::AttestationKey;
 use crate::log::LogRefused;
 use crate::measurements::{BootCounts, Checkpoint, Measurements};
 use crate::quote::{QuoteRefused, RawQuote, VerifiedQuote};
+use crate::signature::SignatureVerifier;
 use attest_evidence::exchange::{
     Exchange, Isolation, RunnerState, lease_end_qualifying_data, qualifying_data, session_end_qualifying_data,
     session_qualifying_data,
@@ -139,7 +140,8 @@ pub enum Purpose {
 }
 
 impl QuotedHost {
-    /// Verifies the quote of `exchange` by what is known of `runner`, which claims `isolation`.
+    /// Verifies the quote of `exchange` by what is known of `runner`, which claims `isolation`. `verifier` computes the
+    /// signature.
     ///
     /// The caller must have parsed the claim out of `exchange`, checked the challenge and taken its nonce out of use.
     ///
@@ -150,6 +152,7 @@ impl QuotedHost {
         purpose: Purpose,
         isolation: Isolation,
         runner: &EnrolledRunner,
+        verifier: &dyn SignatureVerifier,
     ) -> Result<Self, HostRefused> {
         if exchange.challenge.ak != *runner.key.name() {
             return Err(HostRefused::OtherKey);
@@ -162,7 +165,7 @@ impl QuotedHost {
             Purpose::SessionEnd => session_end_qualifying_data(&exchange.bound),
             Purpose::LeaseEnd => lease_end_qualifying_data(&exchange.bound),
         };
-        let quote = raw.parse()?.verify(&runner.key, &qualifying, exchange.challenge.selection)?;
+        let quote = raw.parse()?.verify(&runner.key, &qualifying, exchange.challenge.selection, verifier)?;
         if runner.state != RunnerState::Approved {
             return Err(HostRefused::State { runner: runner.name.clone(), state: runner.state });
         }

@@ -23,7 +23,7 @@ mod log;
 mod measurements;
 mod quote;
 mod roots;
-mod signature;
+pub mod signature;
 
 pub use certificate::{
     CertificateRefused, Manufacturer, Specification, StoredCertificate, TpmClass, TpmDescription, VerifiedEndorsement,

@@ -7,7 +7,7 @@ pub use lone::{LoneQuote, MeasuredList, QuotingKey, VerifiedLoneQuote};
 
 use crate::key::AttestationKey;
 use crate::log::LogRefused;
-use crate::signature::{SignatureRefused, verify};
+use crate::signature::{SignatureRefused, SignatureVerifier, verify};
 use attest_evidence::ima::ImaRefused;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{
@@ -140,6 +140,15 @@ pub enum QuoteRefused {
     },
 }
 
+impl From<SignatureRefused> for QuoteRefused {
+    fn from(refused: SignatureRefused) -> Self {
+        match refused {
+            SignatureRefused::Key => Self::Key,
+            SignatureRefused::Wrong => Self::Signature,
+        }
+    }
+}
+
 fn covered(bank: HashAlgorithm, pcr: Option<PcrIndex>) -> String {
     pcr.map_or_else(|| format!("the {bank} bank"), |pcr| format!("PCR {pcr} of {bank}"))
 }
@@ -161,7 +170,7 @@ impl<'a> RawQuote<'a> {
 
 impl ParsedQuote<'_> {
     /// Checks that `key` made this quote, with `qualifying_data`, over `selection`, and that the values are
-    /// those that it covers.
+    /// those that it covers. `verifier` computes the signature.
     ///
     /// The caller must have taken the nonce behind `qualifying_data` out of use.
     ///
@@ -172,15 +181,13 @@ impl ParsedQuote<'_> {
         key: &AttestationKey,
         qualifying_data: &Sha256Digest,
         selection: PcrSelection,
+        verifier: &dyn SignatureVerifier,
     ) -> Result<VerifiedQuote, QuoteRefused> {
         let (wanted, found) = (key.scheme(), self.signature.scheme);
         if wanted != found {
             return Err(QuoteRefused::Scheme { wanted, found });
         }
-        verify(key.key(), wanted, self.message, &self.signature.value).map_err(|refused| match refused {
-            SignatureRefused::Key => QuoteRefused::Key,
-            SignatureRefused::Wrong => QuoteRefused::Signature,
-        })?;
+        verify(verifier, key.key(), wanted, self.message, &self.signature.value)?;
         if self.attest.extra_data != qualifying_data.as_bytes() {
             let found = attest_evidence::digest::to_hex(self.attest.extra_data);
             return Err(QuoteRefused::Binding { wanted: *qualifying_data, found });

@@ -1,30 +1,43 @@
 //! Event logs and reference values, kept at hand: a log is replayed once, however often its machine asks.
 
 use crate::broker::Broker;
-use crate::store::{SeeBoot, StoreError};
-use attest_appraisal::boot::{References, ReplayedLog};
+use crate::store::{SeeBoot, Seen, StoreError};
+use attest_appraisal::boot::{BootEvent, BootFacts, References, ReplayedLog, Signer};
 use attest_appraisal::{MeasurementsRefused, QuotedHost};
 use attest_evidence::eventlog::{EventLog, EventLogRefused};
 use attest_evidence::exchange::logs::{EventLogSent, LogsRefused, decompress_event_log};
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_evidence::{HashAlgorithm, Sha256Digest};
+use attest_evidence::{Digest, HashAlgorithm, Sha256Digest};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 
-/// Logs that are kept at hand: those of as many machines that booted differently.
-const MOST_LOGS: usize = 64;
-/// Events of a log that is kept at hand: a longer one, which no machine writes, is read anew each time.
-const MOST_EVENTS_AT_HAND: usize = 2000;
+/// Bytes of the logs that are kept at hand, replayed: a laptop's takes some 50 KiB.
+const MOST_BYTES_AT_HAND: usize = 16 << 20;
+/// Bytes of one of them: a larger one, which no machine writes, is read anew each time.
+const LARGEST_AT_HAND: usize = 1 << 20;
+/// Logs that are decompressed and replayed at one time: each may take a core, and some [`LARGEST_LOG`] of memory.
+///
+/// [`LARGEST_LOG`]: attest_evidence::eventlog::LARGEST_LOG
+const MOST_READ_AT_ONCE: usize = 2;
 /// Runners whose last boot is kept at hand.
 const MOST_RUNNERS: usize = 10_000;
 
 /// What is kept at hand. Nothing rests on it that is not in the database.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Boots {
-    logs: Mutex<HashMap<Sha256Digest, Arc<ReplayedLog>>>,
+    logs: Mutex<LogsAtHand>,
+    reading: Arc<Semaphore>,
     /// By runner: digest over its PCRs, and of its log.
     seen: Mutex<HashMap<i64, (Sha256Digest, Option<Sha256Digest>)>>,
     references: Mutex<Option<(i64, Arc<References>)>>,
+}
+
+#[derive(Debug, Default)]
+struct LogsAtHand {
+    logs: HashMap<Sha256Digest, Arc<ReplayedLog>>,
+    /// What they take, by [`size`].
+    bytes: usize,
 }
 
 /// A log that came, or that was here.
@@ -50,6 +63,9 @@ pub(crate) enum LogsUnusable {
     Measurements(#[from] MeasurementsRefused),
     #[error("the reference values in force can't be used: {0}")]
     References(String),
+    /// A defect of this program.
+    #[error("the event log could not be replayed")]
+    Crashed,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -58,40 +74,32 @@ impl Broker {
     /// The event log that came with a quote. The quote must have been verified: what follows costs time and memory.
     pub(crate) async fn event_log(&self, sent: Option<EventLogSent<'_>>) -> Result<Option<LogAtHand>, LogsUnusable> {
         let Some(sent) = sent else { return Ok(None) };
-        let (bytes, came) = match sent {
+        match sent {
             EventLogSent::Known(digest) => {
                 if let Some(replayed) = self.boots.log(&digest) {
                     return Ok(Some(LogAtHand { digest, replayed, came: None }));
                 }
                 let kept = self.store.evidence(&digest).await?.ok_or(LogsUnusable::NotHere)?;
-                (decompress_event_log(&kept).map_err(LogsRefused::from)?, None)
+                let read = self.boots.read(kept).await?;
+                Ok(read.map(|(digest, replayed, _)| LogAtHand { digest, replayed, came: None }))
             }
             EventLogSent::Whole(compressed) => {
-                (decompress_event_log(compressed).map_err(LogsRefused::from)?, Some(compressed.to_vec()))
+                let read = self.boots.read(compressed.to_vec()).await?;
+                Ok(read.map(|(digest, replayed, came)| LogAtHand { digest, replayed, came: Some(came) }))
             }
-        };
-        let digest = Sha256Digest::of(&bytes);
-        let replayed = match self.boots.log(&digest) {
-            Some(replayed) => replayed,
-            None => {
-                let log = EventLog::parse(&bytes)?;
-                // Exchanges quote the SHA-256 bank. What is not written down for it is no evidence of it.
-                if !log.banks().any(|bank| bank == HashAlgorithm::Sha256) {
-                    return Ok(None);
-                }
-                Arc::new(ReplayedLog::of(&log))
-            }
-        };
-        Ok(Some(LogAtHand { digest, replayed, came }))
+        }
     }
 
     /// Remembers what a runner booted, if that is new. The log must lead to the quote.
+    ///
+    /// # Errors
+    /// [`LogsUnusable::NotHere`] where the log was at hand and is not in the database any more.
     pub(crate) async fn see_boot(
         &self,
         runner: i64,
         host: &QuotedHost,
         log: Option<&LogAtHand>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), LogsUnusable> {
         let pcrs = host.quote().boot_pcrs();
         let seen = (pcrs.digest(), log.map(|log| log.digest));
         if self.boots.has_seen(runner, &seen) {
@@ -99,7 +107,10 @@ impl Broker {
         }
         let event_log = log.map(|log| (log.digest, log.came.clone()));
         let firmware = host.quote().firmware_version();
-        self.store.commit(SeeBoot { runner, pcrs, event_log, firmware, at: self.wall() }).await?;
+        let seeing = SeeBoot { runner, pcrs, event_log, firmware, at: self.wall() };
+        if self.store.commit(seeing).await? == Seen::LogGone {
+            return Err(LogsUnusable::NotHere);
+        }
         if let Some(log) = log {
             self.boots.keep_log(log.digest, Arc::clone(&log.replayed));
         }
@@ -122,20 +133,38 @@ impl Broker {
     }
 }
 
+impl Default for Boots {
+    fn default() -> Self {
+        Self {
+            logs: Mutex::default(),
+            reading: Arc::new(Semaphore::new(MOST_READ_AT_ONCE)),
+            seen: Mutex::default(),
+            references: Mutex::default(),
+        }
+    }
+}
+
 impl Boots {
     fn log(&self, digest: &Sha256Digest) -> Option<Arc<ReplayedLog>> {
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner).get(digest).map(Arc::clone)
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).logs.get(digest).map(Arc::clone)
+    }
+
+    /// Reads a compressed log, on a thread where that keeps nobody waiting; and gives it back.
+    async fn read(
+        &self,
+        compressed: Vec<u8>,
+    ) -> Result<Option<(Sha256Digest, Arc<ReplayedLog>, Vec<u8>)>, LogsUnusable> {
+        let turn = Arc::clone(&self.reading).acquire_owned().await.map_err(|_| LogsUnusable::Crashed)?;
+        let reading = tokio::task::spawn_blocking(move || {
+            // Until it is done: whoever asked may have gone.
+            let _turn = turn;
+            Ok(read(&compressed)?.map(|(digest, replayed)| (digest, Arc::new(replayed), compressed)))
+        });
+        reading.await.map_err(|_| LogsUnusable::Crashed)?
     }
 
     fn keep_log(&self, digest: Sha256Digest, log: Arc<ReplayedLog>) {
-        if log.claimed().events.len() > MOST_EVENTS_AT_HAND {
-            return;
-        }
-        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
-        if logs.len() >= MOST_LOGS {
-            logs.clear(); // they are in the database
-        }
-        logs.insert(digest, log);
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).keep(digest, log);
     }
 
     fn has_seen(&self, runner: i64, boot: &(Sha256Digest, Option<Sha256Digest>)) -> bool {
@@ -156,6 +185,37 @@ impl Boots {
     }
 }
 
+impl LogsAtHand {
+    fn keep(&mut self, digest: Sha256Digest, log: Arc<ReplayedLog>) {
+        let bytes = size(log.claimed());
+        if bytes > LARGEST_AT_HAND || self.logs.contains_key(&digest) {
+            return;
+        }
+        if self.bytes + bytes > MOST_BYTES_AT_HAND {
+            *self = Self::default(); // they are in the database
+        }
+        self.bytes += bytes;
+        self.logs.insert(digest, log);
+    }
+}
+
+/// From compressed bytes to what they say. None where they say nothing of the bank that exchanges quote, SHA-256: what is
+/// not written down for it is no evidence of it.
+fn read(compressed: &[u8]) -> Result<Option<(Sha256Digest, ReplayedLog)>, LogsUnusable> {
+    let bytes = decompress_event_log(compressed).map_err(LogsRefused::from)?;
+    let log = EventLog::parse(&bytes)?;
+    let quoted = log.banks().any(|bank| bank == HashAlgorithm::Sha256);
+    Ok(quoted.then(|| (Sha256Digest::of(&bytes), ReplayedLog::of(&log))))
+}
+
+/// Bytes that a replayed log takes, about: its events, revocations and signers, and a kilobyte for the rest. A tree's nodes
+/// are half full at worst.
+fn size(facts: &BootFacts) -> usize {
+    let events: usize = facts.events.iter().map(|event| size_of::<BootEvent>() + event.words.capacity()).sum();
+    let signers: usize = facts.signers.iter().map(|signer| size_of::<Signer>() + signer.words.capacity()).sum();
+    1024 + events + signers + 2 * facts.dbx.len() * size_of::<Digest>()
+}
+
 impl Explain for LogsUnusable {
     fn report(&self) -> Report {
         let report = |code, fault| Report::new(code, fault, self.to_string());
@@ -172,6 +232,7 @@ impl Explain for LogsUnusable {
                 Report::new("AR-P408", Fault::Unreachable, "the reference values in force can't be used")
                     .hint("nothing was granted. The broker's log says what is wrong")
             }
+            Self::Crashed => crate::server::Refusal::internal("an event log could not be replayed").report,
             Self::Store(error) => crate::server::Refusal::from(error.clone()).report,
         }
     }

@@ -3,6 +3,7 @@
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::server::Refusal;
+use crate::signatures::AwsLc;
 use crate::store::{AddEnrolment, EnrolmentRow, FinishEnrolment, Finished, Record, TokenRow};
 use attest_appraisal::{AttestationKey, ProvenEndorsement, RawQuote};
 use attest_evidence::exchange::{
@@ -89,7 +90,8 @@ impl Broker {
         if row.by_quote {
             let expected = enrolment_qualifying_data(&row.proof);
             let raw = RawQuote { message: &request.proof, signature: &request.signature, pcrs: &[] };
-            let verified = raw.parse().and_then(|quote| quote.verify(&key, &expected, PcrSelection::from_bits([0; 3])));
+            let selection = PcrSelection::from_bits([0; 3]);
+            let verified = raw.parse().and_then(|quote| quote.verify(&key, &expected, selection, &AwsLc));
             if let Err(refused) = verified {
                 return Err(self.refuse_enrolment(&token, &refused.report()).await);
             }

@@ -19,6 +19,7 @@ use crate::policy::{Decision, Denied, Questions, questions};
 use crate::refusals::Recorded;
 use crate::secrets;
 use crate::server::Refusal;
+use crate::signatures::AwsLc;
 use crate::store::{ConsumeNonce, Consumed, RecordAlarm, RunnerRow, StoreError, Transaction, record};
 use attest_appraisal::ear::{Ear, EarRefused};
 use attest_appraisal::{AppraisedHost, Continuity, HostEvidence, HostRefused, Purpose, QuoteRefused, QuotedHost};
@@ -90,7 +91,7 @@ impl Broker {
         let exchange = Exchange::parse(bytes)?;
         let request = Request::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
-        let host = QuotedHost::verify(&exchange, Purpose::Grant, request.isolation, &row.runner)?;
+        let host = QuotedHost::verify(&exchange, Purpose::Grant, request.isolation, &row.runner, &AwsLc)?;
         let (host, references_version) = self.appraise(host, row.id, &exchange.evidence.logs).await?;
         let job = VerifiedJob::identify(self, request.session.as_ref(), host.quoted(), row.id).await?;
         let policy = self.policy().await?;

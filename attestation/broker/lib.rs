@@ -27,6 +27,7 @@ pub mod policy;
 mod refusals;
 pub mod secrets;
 mod server;
+pub mod signatures;
 pub mod store;
 
 pub use alarms::{Alarm, AlarmKind};

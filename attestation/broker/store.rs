@@ -20,7 +20,7 @@ mod writer;
 pub(crate) use alarms::record_alarm;
 pub use alarms::{AlarmRow, AlarmSent, RecordAlarm, SetWebhook, WebhookRow};
 pub(crate) use boots::remember;
-pub use boots::{ApplyReferences, BootRow, SeeBoot};
+pub use boots::{ApplyReferences, BootRow, SeeBoot, Seen};
 pub use clock::{LeaseClockRow, SetLeaseClock};
 pub use error::StoreError;
 pub use jobs::{EndSession, IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};

@@ -1,22 +1,27 @@
 //! Evidence: replaying logs and lists, beside what else does it.
 
 use crate::support::programs;
-use crate::{MANY_ROUNDS, ROUNDS, in_turn, row, timed};
+use crate::{MANY_ROUNDS, ROUNDS, in_turn, row, timed, verification};
 use attest_appraisal::boot::ReplayedLog;
 use attest_evidence::eventlog::{EventLog, LARGEST_LOG};
 use attest_evidence::ima::{Extension, Replay};
 use attest_evidence::tpm::PcrIndex;
 use attest_evidence::{Digest, HashAlgorithm};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const BANK: HashAlgorithm = HashAlgorithm::Sha256;
+/// What a pipe holds, unless told otherwise (pipe(7)).
+const PIPE: usize = 64 * 1024;
 /// Entries of the measurement list, and of a delta.
 const ENTRIES: usize = 100_000;
 const DELTA: usize = 10;
 
 pub(crate) fn evidence() {
     println!();
+    verification::exchange(&std::fs::read(log_file()).unwrap());
     event_log();
     hostile_log();
     measurement_list();
@@ -78,6 +83,29 @@ fn hostile_log() {
         milliseconds(whole),
         milliseconds(read)
     );
+    let peak = peak_memory(Command::new(&program).args(["eventlog", "replay"]).arg(file.path()));
+    println!("{:44} {peak:>9.1} MiB", "the same, peak memory of the process");
+}
+
+/// Peak memory of a program that says something on standard error at its end, in MiB. It finds the pipe full, and is looked
+/// at while it waits. What `wait4` reports would be no less than what the bench itself takes.
+fn peak_memory(command: &mut Command) -> f64 {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(&[0; PIPE]).unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    let file = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !file("wchan").ends_with("pipe_write") {
+        assert!(Instant::now() < deadline, "it says nothing: {}", file("status"));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let status = file("status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+    let peak = peak.parse::<f64>().unwrap() / 1024.0;
+    drop(reader);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    peak
 }
 
 /// `ima-ng`, as Linux writes it.

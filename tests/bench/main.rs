@@ -22,6 +22,7 @@ mod leases;
 mod path;
 mod policy;
 mod tpm;
+mod verification;
 
 use std::time::{Duration, Instant};
 

@@ -19,7 +19,9 @@ mod signatures;
 pub(crate) mod statement;
 mod stored;
 
+use attest_appraisal::signature::{PureRust, SignatureVerifier};
 use attest_appraisal::{AttestationKey, RawQuote};
+use attest_broker::signatures::AwsLc;
 use attest_evidence::tpm::{Attest, PcrSelection};
 use attest_evidence::{HashAlgorithm, Sha256Digest};
 use case::{Case, Kind, LOG, MESSAGE, NONCE, PUBLIC, SIGNATURE, Verdict};
@@ -101,7 +103,13 @@ fn no_case_is_believed_in_an_exchange() {
         let raw = RawQuote { message: case.file(MESSAGE), signature: case.file(SIGNATURE), pcrs: &pcrs };
         let Ok(nonce) = <[u8; 32]>::try_from(file(&case.files, NONCE)) else { return false };
         let selection = PcrSelection::of((0..9).map(quotes::pcr));
-        raw.parse().and_then(|quote| quote.verify(&key, &Sha256Digest::from_bytes(nonce), selection)).is_ok()
+        let nonce = Sha256Digest::from_bytes(nonce);
+        let by = |verifier: &dyn SignatureVerifier| {
+            raw.parse().and_then(|quote| quote.verify(&key, &nonce, selection, verifier))
+        };
+        let (pure, aws_lc) = (by(&PureRust), by(&AwsLc));
+        assert_eq!(pure, aws_lc, "{}", case.name);
+        pure.is_ok()
     };
     let believed: BTreeSet<_> = quotes().filter(believed).map(|case| case.name).collect();
     let accepted = quotes().filter(|case| matches!(case.verdict, Verdict::Accept { .. }));

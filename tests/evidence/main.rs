@@ -9,6 +9,7 @@ mod eventlogs;
 mod oracle;
 mod properties;
 mod quotes;
+mod signatures;
 mod strangers;
 mod vm;
 

@@ -51,6 +51,22 @@ async fn a_log_is_sent_once_and_known_by_its_digest_from_then_on() {
     assert_eq!(body["secure_boot"], true);
 }
 
+/// A log goes with the last boot that it is of, and may still be at hand: it is sent once more.
+#[tokio::test]
+async fn a_log_that_went_with_its_boot_is_asked_for_again() {
+    let broker = Broker::start();
+    let machine = Machine::booted(&broker, boot(true, "vmlinuz-1")).await;
+    machine.ask().await.unwrap();
+    broker.execute(sqlx::query("DELETE FROM boots")).await;
+    broker.execute(sqlx::query("DELETE FROM evidence")).await;
+    let other = Machine::booted_as(&broker, "s", boot(true, "vmlinuz-1")).await;
+    assert_eq!(other.log, machine.log);
+    let by_digest = [logs::known_event_log(&Sha256Digest::of(&other.log))];
+    assert_eq!(refusal(other.send(&by_digest).await), "AR-X107");
+    other.ask().await.unwrap();
+    other.send(&by_digest).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_boot_that_changed_is_refused_by_its_event_shown_in_words_and_allowed() {
     let broker = Broker::start();

@@ -55,8 +55,12 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) async fn booted(broker: &Broker, log: LogBuilder) -> Self {
+        Self::booted_as(broker, "r", log).await
+    }
+
+    pub(super) async fn booted_as(broker: &Broker, name: &str, log: LogBuilder) -> Self {
         let folder = directory();
-        let rig = Rig::with_tpm(broker, "r", embedded(&folder.path().join("tpm"))).await.unwrap();
+        let rig = Rig::with_tpm(broker, name, embedded(&folder.path().join("tpm"))).await.unwrap();
         let mut machine = Self { request: rig.request(), rig, folder, log: Vec::new() };
         machine.measure(log).await;
         machine

@@ -1,9 +1,9 @@
 //! A quote on its own: from files, without an exchange. What `attest-run verify quote` looks at.
 
-use super::{QuoteRefused, SignatureRefused};
+use super::QuoteRefused;
 use crate::key::{AttestationKey, HashPolicy};
 use crate::log::Accounted;
-use crate::signature::verify;
+use crate::signature::{PureRust, verify};
 use attest_evidence::eventlog::EventLog;
 use attest_evidence::ima::{Entries, Entry, Extension, ImaRefused, Replay};
 use attest_evidence::tpm::{
@@ -122,10 +122,7 @@ impl LoneQuote<'_> {
         if !self.policy.takes(scheme.hash) {
             return Err(QuoteRefused::WeakHash { what: "signature", hash: scheme.hash });
         }
-        verify(key.key(), scheme, self.message, &signature.value).map_err(|refused| match refused {
-            SignatureRefused::Key => QuoteRefused::Key,
-            SignatureRefused::Wrong => QuoteRefused::Signature,
-        })?;
+        verify(&PureRust, key.key(), scheme, self.message, &signature.value)?;
         if let Some(nonce) = self.nonce
             && attest.extra_data != nonce
         {

@@ -5,6 +5,7 @@ use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::server::Refusal;
+use crate::signatures::AwsLc;
 use crate::store::{Consumed, ReleaseLease, ShownAtEnd};
 use attest_appraisal::{BootCounts, HostRefused, Purpose, QuotedHost};
 use attest_evidence::digest::to_hex;
@@ -76,7 +77,7 @@ impl Broker {
         let exchange = Exchange::parse(bytes)?;
         let close = LeaseClose::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
-        let host = QuotedHost::verify(&exchange, Purpose::LeaseEnd, close.isolation, &row.runner)?;
+        let host = QuotedHost::verify(&exchange, Purpose::LeaseEnd, close.isolation, &row.runner, &AwsLc)?;
         let LeaseMessage { lease, counter, signal } = match self.authentic_end(&close.release).await {
             Ok(message) => message,
             Err(refusal) => return Ok(Err(refusal)),

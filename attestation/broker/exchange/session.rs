@@ -5,6 +5,7 @@ use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::issuers::IssuerError;
 use crate::server::Refusal;
+use crate::signatures::AwsLc;
 use crate::store::{Consumed, EndSession, OpenSession, Opened, StoreError};
 use attest_appraisal::ci::{TokenRefused, UnverifiedToken, VerifiedToken};
 use attest_appraisal::{Purpose, QuotedHost};
@@ -66,7 +67,7 @@ impl Broker {
         let exchange = Exchange::parse(bytes)?;
         let request = SessionRequest::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
-        let host = QuotedHost::verify(&exchange, Purpose::Session, request.isolation, &row.runner)?;
+        let host = QuotedHost::verify(&exchange, Purpose::Session, request.isolation, &row.runner, &AwsLc)?;
         self.followed(&host, row.id).await?;
         let token = self.verify_token(&request.token).await?;
         let now = self.now();
@@ -117,7 +118,7 @@ impl Broker {
         let exchange = Exchange::parse(bytes)?;
         let end = SessionEnd::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
-        let host = QuotedHost::verify(&exchange, Purpose::SessionEnd, end.isolation, &row.runner)?;
+        let host = QuotedHost::verify(&exchange, Purpose::SessionEnd, end.isolation, &row.runner, &AwsLc)?;
         self.followed(&host, row.id).await?;
         let job = VerifiedJob::identify(self, Some(&end.session), &host, row.id).await?;
         let body = json!({ "session": end.session, "runner": host.runner(), "job": job.job().map(|job| &job.key) });

@@ -41,19 +41,43 @@ pub struct SeeBoot {
     pub at: UnixSeconds,
 }
 
-impl Transaction for SeeBoot {
-    type Output = ();
+/// Whether a boot is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It is.
+    Kept,
+    /// Its log came by its digest, and is not here any more: nothing was written.
+    LogGone,
+}
 
-    async fn run(self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+impl Transaction for SeeBoot {
+    type Output = Seen;
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<Seen, StoreError> {
         let digest = self.event_log.as_ref().map(|(digest, _)| digest.as_bytes().to_vec());
-        if let Some((digest, Some(bytes))) = &self.event_log {
-            sqlx::query("INSERT INTO evidence (digest, kind, bytes, added) VALUES (?, 'event-log', ?, ?) ON CONFLICT DO NOTHING")
-                .bind(digest.as_bytes().as_slice())
-                .bind(bytes)
-                .bind(seconds(self.at))
-                .execute(&mut *connection)
-                .await?;
+        match &self.event_log {
+            Some((digest, Some(bytes))) => {
+                sqlx::query("INSERT INTO evidence (digest, kind, bytes, added) VALUES (?, 'event-log', ?, ?) ON CONFLICT DO NOTHING")
+                    .bind(digest.as_bytes().as_slice())
+                    .bind(bytes)
+                    .bind(seconds(self.at))
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            Some((digest, None)) => {
+                let here = sqlx::query("SELECT 1 FROM evidence WHERE digest = ?").bind(digest.as_bytes().as_slice());
+                if here.fetch_optional(&mut *connection).await?.is_none() {
+                    return Ok(Seen::LogGone);
+                }
+            }
+            None => {}
         }
+        let state = self.pcrs.digest();
+        let before = sqlx::query("SELECT event_log FROM boots WHERE runner_id = ? AND state = ?")
+            .bind(self.runner)
+            .bind(state.as_bytes().as_slice())
+            .fetch_optional(&mut *connection)
+            .await?;
         let pcrs = [self.pcrs.selection().bits().as_slice(), &self.pcrs.to_bytes()].concat();
         sqlx::query(
             "INSERT INTO boots (runner_id, state, pcrs, event_log, firmware, first_seen, last_seen, sequence)
@@ -62,28 +86,32 @@ impl Transaction for SeeBoot {
                                        last_seen = excluded.last_seen, sequence = excluded.sequence",
         )
         .bind(self.runner)
-        .bind(self.pcrs.digest().as_bytes().as_slice())
+        .bind(state.as_bytes().as_slice())
         .bind(pcrs)
-        .bind(digest)
+        .bind(&digest)
         .bind(format!("{:016x}", self.firmware))
         .bind(seconds(self.at))
         .execute(&mut *connection)
         .await?;
-        sqlx::query(
+        let forgotten = sqlx::query(
             "DELETE FROM boots WHERE runner_id = ?1 AND state NOT IN
-             (SELECT state FROM boots WHERE runner_id = ?1 ORDER BY sequence DESC, last_seen DESC LIMIT ?2)",
+             (SELECT state FROM boots WHERE runner_id = ?1 ORDER BY sequence DESC, last_seen DESC LIMIT ?2)
+             RETURNING event_log",
         )
         .bind(self.runner)
         .bind(MOST_BOOTS)
-        .execute(&mut *connection)
+        .fetch_all(&mut *connection)
         .await?;
         // A machine's log differs by a few addresses from boot to boot: of one state the latest is kept.
-        sqlx::query(
-            "DELETE FROM evidence WHERE digest NOT IN (SELECT event_log FROM boots WHERE event_log IS NOT NULL)",
-        )
-        .execute(&mut *connection)
-        .await?;
-        Ok(())
+        for log in before.iter().chain(&forgotten).filter_map(|row| row.get::<Option<Vec<u8>>, _>(0)) {
+            sqlx::query(
+                "DELETE FROM evidence WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM boots WHERE event_log = ?1)",
+            )
+            .bind(log)
+            .execute(&mut *connection)
+            .await?;
+        }
+        Ok(Seen::Kept)
     }
 }
 
