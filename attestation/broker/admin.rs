@@ -20,6 +20,7 @@ mod state;
 mod who;
 
 use attest_evidence::report::{Document, Fault, Report};
+use attest_help::Question;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::io::Write as _;
@@ -27,7 +28,12 @@ use std::process::ExitCode;
 
 /// Verifies attested exchanges and grants secrets and keys to one pipeline step.
 #[derive(Debug, Parser)]
-#[command(name = "attest-broker", version, max_term_width = 100)]
+#[command(
+    name = "attest-broker",
+    version,
+    max_term_width = 100,
+    after_help = "`attest-broker help CODE` explains an error code, such as AR-B301"
+)]
 pub struct Command {
     #[command(flatten)]
     global: Global,
@@ -123,14 +129,23 @@ pub fn run(command: Command) -> ExitCode {
             Action::Policy(policy) => policy.run(global).await,
         }
     });
+    end(global.json, result)
+}
+
+/// Explains an error code.
+pub fn explain(question: &Question) -> ExitCode {
+    end(question.json, question.answer().map(|answer| print_text(&answer)))
+}
+
+fn end(json: bool, result: Result<(), Report>) -> ExitCode {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        error: &'a Report,
+    }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(report) => {
-            #[derive(Serialize)]
-            struct Failure<'a> {
-                error: &'a Report,
-            }
-            if command.global.json {
+            if json {
                 print_text(&Document { schema: "attest-run/error/v1", data: &Failure { error: &report } }.to_line());
             }
             fail(&report)
@@ -151,6 +166,9 @@ fn seclude() -> rustix::io::Result<()> {
 
 fn fail(report: &Report) -> ExitCode {
     narrate!("{}", report.to_string().trim_end());
+    if let Some(pointer) = attest_help::pointer("attest-broker", &report.code) {
+        narrate!("{pointer}");
+    }
     ExitCode::from(report.fault.exit_status())
 }
 

@@ -47,9 +47,17 @@ pub(crate) fn complain(global: &Global, report: &Report) {
     struct Failure<'a> {
         error: &'a Report,
     }
-    narrate!("{}", report.to_string().trim_end());
+    narrate_error(report);
     if global.json {
         print_text(&Document { schema: "attest-run/error/v1", data: &Failure { error: report } }.to_line());
+    }
+}
+
+/// An error for people, and where more about it is.
+pub(crate) fn narrate_error(report: &Report) {
+    narrate!("{}", report.to_string().trim_end());
+    if let Some(pointer) = attest_help::pointer("attest-run", &report.code) {
+        narrate!("{pointer}");
     }
 }
 
