@@ -19,6 +19,8 @@ mod serve;
 mod state;
 mod who;
 
+use attest_appraisal::boot::moment_text;
+use attest_evidence::UnixSeconds;
 use attest_evidence::report::{Document, Fault, Report};
 use attest_help::Question;
 use clap::{Parser, Subcommand};
@@ -179,9 +181,8 @@ fn print(global: &Global, schema: &'static str, data: &impl Serialize, text: imp
 
 /// A moment, as people read it: RFC 3339, in UTC.
 fn utc(seconds: i64) -> String {
-    use time::format_description::well_known::Rfc3339;
-    let moment = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
-    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
+    let moment = u64::try_from(seconds).ok().and_then(|seconds| moment_text(UnixSeconds(seconds)));
+    moment.unwrap_or_else(|| seconds.to_string())
 }
 
 /// Prints text, with a line's end behind it.

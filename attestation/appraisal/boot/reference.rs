@@ -100,6 +100,9 @@ pub enum ReferenceError {
     /// A block that every machine fits.
     #[error("block `{0}` asks for nothing: every machine would fit it")]
     Empty(String),
+    /// A list of events that are in no event log, so that it would allow anything.
+    #[error("block `{0}` lists events of PCR {IMA}: the kernel extends it, and no event log has them", IMA = PcrIndex::IMA)]
+    NotInLog(String),
 }
 
 impl TryFrom<String> for PcrNumber {
@@ -184,6 +187,9 @@ impl References {
             }
             if boot.pcrs.is_empty() && boot.secure_boot.is_none() && boot.events.is_empty() {
                 return Err(ReferenceError::Empty(boot.name.clone()));
+            }
+            if boot.events.contains_key(&PcrNumber(PcrIndex::IMA)) {
+                return Err(ReferenceError::NotInLog(boot.name.clone()));
             }
         }
         Ok(())
