@@ -13,13 +13,14 @@ mod rules;
 mod secure_boot;
 
 pub use ima::{Added, FileHash, ImaRule, ImaScope, JudgedList, OnViolation, Stranger};
+pub use moment::text as moment_text;
 pub use propose::SeenBoot;
 pub use reference::{
     FirmwareVersion, PcrNumber, ReferenceBoot, ReferenceError, ReferenceEvent, References, SecureBootRule, moment,
 };
 pub use rules::{ApprovedBoot, BootRefused, Candidate};
 
-use crate::log::LogRefused;
+use crate::log::{LogRefused, LogValues};
 use attest_evidence::eventlog::{EventLog, Measured};
 use attest_evidence::tpm::{PcrIndex, PcrValues};
 use attest_evidence::{Digest, HashAlgorithm, Sha256Digest};
@@ -33,8 +34,7 @@ const BANK: HashAlgorithm = HashAlgorithm::Sha256;
 /// may have made all of it up; it may be kept by the digest of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayedLog {
-    values: BTreeMap<PcrIndex, Digest>,
-    without_digest: Option<(PcrIndex, usize)>,
+    values: LogValues,
     facts: BootFacts,
 }
 
@@ -55,7 +55,7 @@ pub struct BootFacts {
     pub weakened: Option<String>,
     /// Digests of the entries of `dbx`: image hashes, and SHA-256 of certificates.
     pub dbx: BTreeSet<Digest>,
-    /// Who allowed images to run: SHA-256 of certificates, or image hashes, in their order.
+    /// Who allowed images to run, in their order.
     pub signers: Vec<Signer>,
     /// All events that extended a PCR.
     pub events: Vec<BootEvent>,
@@ -64,7 +64,8 @@ pub struct BootFacts {
 /// Who allowed an image to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
-    /// SHA-256 of the certificate, or the hash of the image.
+    /// SHA-256: of the certificate, of its signed part where the database has that alone, of the image; where the database has
+    /// neither, what the event extended.
     pub digest: Digest,
     /// In words. Covered by the event's digest.
     pub words: String,
@@ -88,44 +89,23 @@ pub struct BootEvent {
 impl ReplayedLog {
     /// Replays a log in the SHA-256 bank, and reads it.
     pub fn of(log: &EventLog<'_>) -> Self {
-        let uncovered = log.events().iter().find_map(|event| {
-            let pcr = event.extends()?;
-            event.digest(BANK).is_none().then_some((pcr, event.number))
-        });
-        Self { values: log.replay(BANK).values().clone(), without_digest: uncovered, facts: BootFacts::of(log) }
+        Self { values: LogValues::of(log, BANK), facts: BootFacts::of(log) }
     }
 
-    /// Checks that the log leads to the quoted values, of all PCRs: one that has no event in it must be as it was at
-    /// reset. Otherwise whoever leaves all events of a PCR out would have it judged by none. Only the kernel's own
-    /// measurements have a list of their own.
+    /// Checks that the log leads to the quoted values, of all PCRs but the kernel's.
     ///
     /// The caller must have verified the quote that `quoted` is from.
     ///
     /// # Errors
     /// See [`LogRefused`].
     pub fn verify(&self, quoted: &PcrValues) -> Result<VerifiedBoot<'_>, LogRefused> {
-        if let Some((pcr, event)) = self.without_digest
-            && quoted.get(pcr).is_some()
-        {
-            return Err(LogRefused::NoDigest { bank: BANK, event });
-        }
-        for (pcr, value) in quoted.iter() {
-            let replayed = match self.values.get(&pcr) {
-                Some(replayed) => *replayed,
-                None if pcr == PcrIndex::IMA => continue,
-                None => pcr.at_reset(BANK),
-            };
-            if replayed.as_bytes() != value {
-                let quoted = Digest::from_bytes(BANK, value).unwrap_or(Digest::zero(BANK));
-                return Err(LogRefused::Replay { bank: BANK, pcr, replayed, quoted });
-            }
-        }
+        self.values.lead_to(quoted.iter().map(|(pcr, value)| (pcr, value.as_slice())))?;
         Ok(VerifiedBoot { facts: &self.facts })
     }
 
     /// The values that the log leads to.
     pub const fn values(&self) -> &BTreeMap<PcrIndex, Digest> {
-        &self.values
+        self.values.values()
     }
 
     /// What the log says. Nothing vouches for it.

@@ -124,10 +124,24 @@ impl VerifiedEndorsement {
     }
 }
 
+/// Reads DER, and says in words why it can't be read.
+pub(crate) fn read(der: &[u8]) -> Result<(&[u8], X509Certificate<'_>), CertificateRefused> {
+    use x509_parser::{asn1_rs, error::X509Error, nom::Err};
+    X509Certificate::from_der(der).map_err(|error| {
+        CertificateRefused::Malformed(match error {
+            Err::Incomplete(_) | Err::Error(X509Error::Der(asn1_rs::Error::Incomplete(_))) => {
+                "it is cut off".to_owned()
+            }
+            Err::Error(X509Error::Der(_) | X509Error::NomError(_))
+            | Err::Failure(X509Error::Der(_) | X509Error::NomError(_)) => "it is no DER of that structure".to_owned(),
+            Err::Error(error) | Err::Failure(error) => error.to_string(),
+        })
+    })
+}
+
 /// Reads a certificate, and leaves what stands behind it: the padding of an NV index, or a line's end.
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateRefused> {
-    let (rest, certificate) =
-        X509Certificate::from_der(der).map_err(|error| CertificateRefused::Malformed(error.to_string()))?;
+    let (rest, certificate) = read(der)?;
     if !is_framed(certificate.as_raw()).unwrap_or(false) {
         return Err(CertificateRefused::Malformed("what is around its signed part is not DER".to_owned()));
     }

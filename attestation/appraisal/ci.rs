@@ -12,52 +12,39 @@ pub use claims::{IssuerKind, JobClaims, JobKey};
 pub use keys::{KeySet, KeySetRefused};
 pub use token::{Algorithm, Issuer, TokenRefused, UnverifiedToken, VerifiedToken};
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
-use serde_json::Value;
-use std::collections::BTreeMap;
-use std::fmt;
+use crate::json;
+use serde_json::{Map, Value};
 
-/// A JSON object whose members come once each.
+/// A JSON object whose members come once each, as do those of objects in it.
 #[derive(Debug, Clone, PartialEq)]
-struct Members(BTreeMap<String, Value>);
+struct Members(Map<String, Value>);
 
 /// Most members of an object: tokens have some forty.
 const MOST_MEMBERS: usize = 256;
 
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Once;
-        impl<'de> Visitor<'de> for Once {
-            type Value = Members;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if members.len() >= MOST_MEMBERS {
-                        return Err(A::Error::custom(format_args!("more than {MOST_MEMBERS} members")));
-                    }
-                    if members.contains_key(&name) {
-                        return Err(A::Error::custom(format_args!("member `{name}` twice")));
-                    }
-                    members.insert(name, value);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Once)
-    }
-}
-
 impl Members {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(bytes).map_err(|error| error.to_string())
+        match json::parse(bytes).map_err(|error| error.to_string())? {
+            Value::Object(members) if members.len() > MOST_MEMBERS => Err(format!("more than {MOST_MEMBERS} members")),
+            Value::Object(members) => Ok(Self(members)),
+            _ => Err("an object is wanted".to_owned()),
+        }
     }
 
     fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Members;
+
+    #[test]
+    fn members_come_once_at_every_depth() {
+        assert!(Members::parse(br#"{"a":{"b":1},"c":[{"b":2}]}"#).is_ok());
+        for twice in [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"b":1}}"#, r#"{"a":[{"b":1,"b":1}]}"#, "[]"] {
+            assert!(Members::parse(twice.as_bytes()).is_err(), "{twice}");
+        }
     }
 }

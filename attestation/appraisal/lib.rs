@@ -17,6 +17,7 @@ pub mod ci;
 pub mod ear;
 mod endorsement;
 mod host;
+mod json;
 mod jws;
 mod key;
 mod log;

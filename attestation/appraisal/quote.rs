@@ -124,6 +124,14 @@ pub enum QuoteRefused {
         /// Which PCR.
         pcr: PcrIndex,
     },
+    /// A measurement list came with it, and it covers no PCR that the list leads to.
+    #[error("the quote does not cover PCR {pcr} of {bank}, which the measurement list leads to")]
+    NotCovered {
+        /// Which bank.
+        bank: HashAlgorithm,
+        /// Which PCR.
+        pcr: PcrIndex,
+    },
     /// The event log is not what was booted.
     #[error(transparent)]
     Log(#[from] LogRefused),
@@ -151,6 +159,15 @@ impl From<SignatureRefused> for QuoteRefused {
 
 fn covered(bank: HashAlgorithm, pcr: Option<PcrIndex>) -> String {
     pcr.map_or_else(|| format!("the {bank} bank"), |pcr| format!("PCR {pcr} of {bank}"))
+}
+
+/// Adds which bank and PCR a report is about.
+fn of_pcr(report: Report, bank: HashAlgorithm, pcr: Option<PcrIndex>) -> Report {
+    let report = report.fact("bank", bank);
+    match pcr {
+        Some(pcr) => report.fact("pcr", pcr),
+        None => report,
+    }
 }
 
 impl<'a> RawQuote<'a> {
@@ -245,15 +262,28 @@ impl Explain for QuoteRefused {
                 .fact("wanted", wanted)
                 .fact("got", found)
                 .hint("nothing was released. If nobody tampers, agent and broker disagree on a version"),
-            Self::Selection { wanted, found } => report("AR-E207").fact("wanted", wanted).fact("got", found),
+            Self::Selection { wanted, found } => report("AR-E207")
+                .fact("wanted", wanted)
+                .fact("got", found)
+                .hint("are agent and broker of one version? Has the TPM a SHA-256 bank: `tpm2_getcap pcrs`?"),
             Self::Nonce { wanted, found } => report("AR-E210").fact("wanted", wanted).fact("got", found),
             Self::WeakHash { what, hash } => report("AR-E209").fact("what", what).fact("hash", hash).hint(
                 "have the TPM quote its sha256 bank with a key that signs by SHA-256; `--hash-policy legacy` takes it all the same",
             ),
             Self::UnknownBank(algorithm) => report("AR-E211").fact("algorithm", format!("{algorithm:#06x}")),
-            Self::BankTwice(bank) => report("AR-E207").fact("bank", bank),
-            Self::Nothing => report("AR-E207"),
-            Self::NoValue { bank, .. } | Self::ExtraValue { bank, .. } => report("AR-E207").fact("bank", bank),
+            Self::BankTwice(bank) => {
+                report("AR-E212").fact("bank", bank).hint("no TPM writes a bank twice: this was put together by hand")
+            }
+            Self::Nothing => report("AR-E213").hint(
+                "a TPM quotes nothing when it is asked for a bank that it does not have: `tpm2_getcap pcrs` shows its banks",
+            ),
+            Self::NoValue { bank, pcr } => of_pcr(report("AR-E214"), *bank, *pcr)
+                .hint("give all values that are quoted, from the moment of the quote: `tpm2_quote -o` writes them"),
+            Self::ExtraValue { bank, pcr } => of_pcr(report("AR-E215"), *bank, Some(*pcr))
+                .hint("leave the value out, or quote this PCR as well: nothing vouches for it"),
+            Self::NotCovered { bank, pcr } => {
+                of_pcr(report("AR-E216"), *bank, Some(*pcr)).hint("quote this PCR as well, or leave the list out")
+            }
             Self::Log(refused) => refused.report(),
             Self::Measurements(refused) => refused.report(),
             Self::Values { quoted, computed } => report("AR-E208").fact("quoted", quoted).fact("sent", computed),

@@ -10,9 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
-use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
-use x509_parser::prelude::FromDer as _;
 
 /// The authorities that are trusted to vouch for TPMs, by name, so that a verification looks only at those that may
 /// have issued something.
@@ -69,8 +67,7 @@ impl Roots {
     }
 
     fn add(&mut self, der: Cow<'static, [u8]>, anchor: Option<Anchor>) -> Result<(), CertificateRefused> {
-        let (_, certificate) =
-            X509Certificate::from_der(&der).map_err(|error| CertificateRefused::Malformed(error.to_string()))?;
+        let (_, certificate) = crate::certificate::read(&der)?;
         let key_identifier = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
             ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.to_vec()),
             _ => None,

@@ -19,7 +19,10 @@ mod serve;
 mod state;
 mod who;
 
+use attest_appraisal::boot::moment_text;
+use attest_evidence::UnixSeconds;
 use attest_evidence::report::{Document, Fault, Report};
+use attest_help::Question;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use std::io::Write as _;
@@ -27,7 +30,12 @@ use std::process::ExitCode;
 
 /// Verifies attested exchanges and grants secrets and keys to one pipeline step.
 #[derive(Debug, Parser)]
-#[command(name = "attest-broker", version, max_term_width = 100)]
+#[command(
+    name = "attest-broker",
+    version,
+    max_term_width = 100,
+    after_help = "`attest-broker help CODE` explains an error code, such as AR-B301"
+)]
 pub struct Command {
     #[command(flatten)]
     global: Global,
@@ -123,14 +131,23 @@ pub fn run(command: Command) -> ExitCode {
             Action::Policy(policy) => policy.run(global).await,
         }
     });
+    end(global.json, result)
+}
+
+/// Explains an error code.
+pub fn explain(question: &Question) -> ExitCode {
+    end(question.json, question.answer().map(|answer| print_text(&answer)))
+}
+
+fn end(json: bool, result: Result<(), Report>) -> ExitCode {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        error: &'a Report,
+    }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(report) => {
-            #[derive(Serialize)]
-            struct Failure<'a> {
-                error: &'a Report,
-            }
-            if command.global.json {
+            if json {
                 print_text(&Document { schema: "attest-run/error/v1", data: &Failure { error: &report } }.to_line());
             }
             fail(&report)
@@ -151,6 +168,9 @@ fn seclude() -> rustix::io::Result<()> {
 
 fn fail(report: &Report) -> ExitCode {
     narrate!("{}", report.to_string().trim_end());
+    if let Some(pointer) = attest_help::pointer("attest-broker", &report.code) {
+        narrate!("{pointer}");
+    }
     ExitCode::from(report.fault.exit_status())
 }
 
@@ -161,9 +181,8 @@ fn print(global: &Global, schema: &'static str, data: &impl Serialize, text: imp
 
 /// A moment, as people read it: RFC 3339, in UTC.
 fn utc(seconds: i64) -> String {
-    use time::format_description::well_known::Rfc3339;
-    let moment = time::OffsetDateTime::from_unix_timestamp(seconds).ok();
-    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
+    let moment = u64::try_from(seconds).ok().and_then(|seconds| moment_text(UnixSeconds(seconds)));
+    moment.unwrap_or_else(|| seconds.to_string())
 }
 
 /// Prints text, with a line's end behind it.

@@ -209,3 +209,22 @@ pub fn put_sized_u32(out: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
     out.extend(bytes);
     Some(())
 }
+
+/// At which byte of `json` an error is: `serde_json` counts lines and columns.
+pub(crate) fn json_offset(json: &[u8], error: &serde_json::Error) -> usize {
+    let before = json.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+    before.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_json_is_told_by_its_byte() {
+        for (json, offset) in [("{\"a\":x}", 5), ("{\n  \"a\": 1,\n x", 13), ("", 0)] {
+            let error = serde_json::from_str::<serde_json::Value>(json).unwrap_err();
+            assert_eq!(json_offset(json.as_bytes(), &error), offset, "{json:?}");
+        }
+    }
+}

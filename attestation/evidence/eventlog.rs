@@ -126,7 +126,9 @@ impl Explain for EventLogRefused {
         let report = |code, offset: usize| Report::new(code, Fault::Identity, self.to_string()).fact("byte", offset);
         match self {
             Self::Malformed(malformed) => report("AR-E501", malformed.offset).fact("structure", malformed.structure),
-            Self::TooLarge { .. } => report("AR-E502", LARGEST_LOG),
+            Self::TooLarge { size } => {
+                Report::new("AR-E502", Fault::Identity, self.to_string()).fact("bytes", size).fact("most", LARGEST_LOG)
+            }
             Self::TooManyEvents { offset } => report("AR-E502", *offset),
             Self::UnlistedAlgorithm { offset, .. } | Self::DigestTwice { offset, .. } => report("AR-E503", *offset),
             Self::PcrIndex { offset, .. } => report("AR-E504", *offset),

@@ -1,15 +1,15 @@
 //! `eventlog`: what a machine booted, by its firmware's log.
 
 use crate::Global;
-use crate::output::{self, answer_is_no, read_file};
+use crate::output::{self, in_file, parse_log, read_log};
 use attest_evidence::HashAlgorithm;
-use attest_evidence::eventlog::{ChangeLine, Event, EventLog, Format, LARGEST_LOG, Measured, change_words, difference};
-use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::eventlog::{ChangeLine, Event, EventLog, Format, Measured, change_words, difference};
+use attest_evidence::report::{Fault, Report};
 use attest_evidence::tpm::PcrBanks;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Read event logs.
@@ -109,13 +109,9 @@ impl EventLogCommand {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<EventLog<'_>, Report> {
-    EventLog::parse(bytes).map_err(|refused| answer_is_no(refused.report()))
-}
-
 /// The bank that was asked for, or the one that quotes are of, or the strongest.
-fn bank_of(logs: &[&EventLog<'_>], asked: Option<HashAlgorithm>) -> Result<HashAlgorithm, Report> {
-    let has = |bank: HashAlgorithm| logs.iter().all(|log| log.banks().any(|other| other == bank));
+fn bank_of(logs: &[(&EventLog<'_>, &Path)], asked: Option<HashAlgorithm>) -> Result<HashAlgorithm, Report> {
+    let has = |bank: HashAlgorithm| logs.iter().all(|(log, _)| log.banks().any(|other| other == bank));
     let found = match asked {
         Some(bank) => Some(bank).filter(|bank| has(*bank)),
         None => {
@@ -124,16 +120,22 @@ fn bank_of(logs: &[&EventLog<'_>], asked: Option<HashAlgorithm>) -> Result<HashA
         }
     };
     found.ok_or_else(|| {
-        let banks = logs.iter().flat_map(|log| log.banks()).map(HashAlgorithm::as_str).collect::<Vec<_>>().join(", ");
-        Report::new("AR-C701", Fault::Usage, "the log has no digests of that bank").fact("banks", banks)
+        let what = match asked {
+            Some(bank) => format!("there are no digests of the {bank} bank"),
+            None => "the logs have no bank in common".to_owned(),
+        };
+        logs.iter().fold(Report::new("AR-C701", Fault::Usage, what), |report, (log, file)| {
+            let banks = log.banks().map(HashAlgorithm::as_str).collect::<Vec<_>>().join(", ");
+            in_file(report, file).fact("banks", banks)
+        })
     })
 }
 
 impl Replay {
     fn execute(self, global: &Global) -> Result<(), Report> {
-        let bytes = read_file(&self.file, LARGEST_LOG)?;
-        let log = parse(&bytes)?;
-        let asked = self.bank.map(|bank| bank_of(&[&log], Some(bank))).transpose()?;
+        let bytes = read_log(&self.file)?;
+        let log = parse_log(&bytes, &self.file)?;
+        let asked = self.bank.map(|bank| bank_of(&[(&log, &self.file)], Some(bank))).transpose()?;
         let mut banks = PcrBanks::default();
         let mut uncovered = Vec::new();
         for bank in log.banks().filter(|bank| asked.is_none_or(|asked| asked == *bank)) {
@@ -187,9 +189,9 @@ fn measured(event: &Event<'_>, bank: HashAlgorithm) -> &'static str {
 
 impl Show {
     fn execute(self, global: &Global) -> Result<(), Report> {
-        let bytes = read_file(&self.file, LARGEST_LOG)?;
-        let log = parse(&bytes)?;
-        let bank = bank_of(&[&log], self.bank)?;
+        let bytes = read_log(&self.file)?;
+        let log = parse_log(&bytes, &self.file)?;
+        let bank = bank_of(&[(&log, &self.file)], self.bank)?;
         let row = |event: &Event<'_>| Row {
             event: event.number,
             byte: event.offset,
@@ -219,9 +221,9 @@ impl Show {
 
 impl Diff {
     fn execute(self, global: &Global) -> Result<ExitCode, Report> {
-        let (old, new) = (read_file(&self.old, LARGEST_LOG)?, read_file(&self.new, LARGEST_LOG)?);
-        let (old, new) = (parse(&old)?, parse(&new)?);
-        let bank = bank_of(&[&old, &new], self.bank)?;
+        let (old, new) = (read_log(&self.old)?, read_log(&self.new)?);
+        let (old, new) = (parse_log(&old, &self.old)?, parse_log(&new, &self.new)?);
+        let bank = bank_of(&[(&old, &self.old), (&new, &self.new)], self.bank)?;
         let pcrs: Vec<DifferingPcr> = difference(&old, &new, bank)
             .into_iter()
             .map(|pcr| DifferingPcr {

@@ -1,9 +1,9 @@
 //! `ima`: what the kernel measured, by its own list.
 
 use crate::Global;
-use crate::output::{self, answer_is_no, read_file};
+use crate::output::{self, answer_is_no, in_file, read_list};
 use attest_evidence::HashAlgorithm;
-use attest_evidence::ima::{Entries, Extension, LONGEST_LIST, Replay as ListReplay};
+use attest_evidence::ima::{Entries, Extension, Replay as ListReplay};
 use attest_evidence::report::{Explain as _, Report};
 use attest_evidence::tpm::PcrBanks;
 use clap::{Args, Subcommand};
@@ -49,8 +49,8 @@ impl Ima {
 
 impl Replay {
     fn execute(self, global: &Global) -> Result<(), Report> {
-        let list = read_file(&self.file, LONGEST_LIST)?;
-        let refused = |error: attest_evidence::ima::ImaRefused| answer_is_no(error.report());
+        let list = read_list(&self.file)?;
+        let refused = |error: attest_evidence::ima::ImaRefused| in_file(answer_is_no(error.report()), &self.file);
         let (mut entries, mut violations) = (0, 0);
         let (mut templates, mut pcrs) = (BTreeSet::new(), BTreeSet::new());
         for entry in Entries::of(&list).map_err(refused)? {

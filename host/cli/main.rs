@@ -20,6 +20,7 @@ mod sign;
 mod verify;
 
 use attest_evidence::report::Report;
+use attest_help::Question;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -34,7 +35,8 @@ use std::process::ExitCode;
     name = "attest-run",
     version,
     max_term_width = 100,
-    override_usage = "attest-run [OPTIONS] STEP.wasm [-- ARGS]\n       attest-run [OPTIONS] COMMAND"
+    override_usage = "attest-run [OPTIONS] STEP.wasm [-- ARGS]\n       attest-run [OPTIONS] COMMAND",
+    after_help = "`attest-run help CODE` explains an error code, such as AR-E207"
 )]
 struct CommandLine {
     #[command(flatten)]
@@ -44,7 +46,7 @@ struct CommandLine {
 }
 
 /// What every subcommand takes. Where an admin has configured the runner, only the output options count.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 struct Global {
     /// The agent's socket, where an agent runs without an admin's configuration
     #[arg(long, value_name = "PATH", global = true, help_heading = "Runner")]
@@ -104,7 +106,12 @@ fn main() -> ExitCode {
     if let Some(code) = helper_process() {
         return code;
     }
-    let arguments = with_run(std::env::args_os().collect());
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(question) = Question::of(&CommandLine::command(), &arguments) {
+        let global = Global { json: question.json, ..Global::default() };
+        return end(&global, question.answer().map(|answer| output::print_text(&answer)));
+    }
+    let arguments = with_run(arguments);
     let CommandLine { global, action } = match CommandLine::try_parse_from(&arguments) {
         Ok(command) => command,
         Err(error) => return unparsed(&error, &arguments),

@@ -122,8 +122,7 @@ impl Run {
 
 impl Outcome {
     fn fail(&mut self, report: Report, explain: bool) {
-        let told = if explain { report.clone().in_full() } else { report.clone() };
-        narrate!("{}", told.to_string().trim_end());
+        output::narrate_error(&if explain { report.clone().in_full() } else { report.clone() });
         (self.outcome, self.exit_code) = ending(report.fault);
         self.error = Some(report);
     }

@@ -13,7 +13,7 @@ use tpm2_protocol::basic::TpmUint32;
 use tpm2_protocol::data::{TpmsAttest, TpmtPublic, TpmtSignature, TpmuAttest, TpmuPublicId, TpmuSignature};
 
 /// What we leave out and the other reads: the structure, the field at which we stop, and why.
-const LEFT_OUT: [(&str, &str, &str); 14] = [
+const LEFT_OUT: [(&str, &str, &str); 15] = [
     (
         "TPMS_ATTEST",
         "type",
@@ -24,6 +24,7 @@ const LEFT_OUT: [(&str, &str, &str); 14] = [
     ("TPMT_SIGNATURE", "hash", "SM3 and SHA-3"),
     ("TPMT_PUBLIC", "type", "keyed hashes and symmetric keys"),
     ("TPMT_PUBLIC", "nameAlg", "SM3, SHA-3 and none"),
+    ("TPMT_PUBLIC", "objectAttributes", "bits that are reserved"),
     ("TPMT_PUBLIC", "scheme", "key agreement, encryption, ECDAA; schemes of the other kind of key"),
     ("TPMT_PUBLIC", "hash", "SM3 and SHA-3"),
     ("TPMT_PUBLIC", "symmetric", "other ciphers than AES"),

@@ -129,6 +129,7 @@ fn areas() -> impl Strategy<Value = Area> {
     (prop::sample::select(areas), any::<u32>(), hash(), hash(), vec(any::<u8>(), 0..=64), protection).prop_map(
         |(area, attributes, name_alg, hash, policy, symmetric)| {
             let scheme = vec![area.scheme[0], hash];
+            let attributes = attributes & 0x000f_0ff6;
             Area { name_alg, attributes, policy, symmetric, scheme, ..area }
         },
     )

@@ -2,6 +2,7 @@
 
 mod codes;
 mod dependencies;
+mod help;
 mod proofs;
 
 use std::path::{Path, PathBuf};

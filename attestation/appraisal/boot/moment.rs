@@ -14,7 +14,7 @@ pub(super) fn parse(text: &str) -> Option<UnixSeconds> {
 }
 
 /// A moment as text (RFC 3339), in UTC.
-pub(super) fn text(moment: UnixSeconds) -> Option<String> {
+pub fn text(moment: UnixSeconds) -> Option<String> {
     let moment = i64::try_from(moment.0).ok().and_then(|moment| OffsetDateTime::from_unix_timestamp(moment).ok())?;
     moment.format(&Rfc3339).ok()
 }

@@ -112,6 +112,9 @@ pub enum ReferenceError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A list of events that are in no event log, so that it would allow anything.
+    #[error("block `{0}` lists events of PCR {IMA}: the kernel extends it, and no event log has them", IMA = PcrIndex::IMA)]
+    NotInLog(String),
 }
 
 impl TryFrom<String> for PcrNumber {
@@ -199,6 +202,9 @@ impl References {
             }
             if let Some(problem) = boot.ima.as_ref().and_then(ImaRule::problem) {
                 return Err(ReferenceError::Ima { block: boot.name.clone(), problem });
+            }
+            if boot.events.contains_key(&PcrNumber(PcrIndex::IMA)) {
+                return Err(ReferenceError::NotInLog(boot.name.clone()));
             }
         }
         Ok(())

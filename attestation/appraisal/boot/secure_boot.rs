@@ -80,13 +80,14 @@ impl SecureBootReading {
 const NAMELESS: [&str; 2] = ["SbatLevel", "MokListTrusted"];
 
 /// Who a variable behind the separator names: whoever let an image run. What names nobody, and is not known to, is a
-/// stranger.
+/// stranger. Reference values speak in SHA-256: who is named by another hash is known by the event's own digest.
 fn signer(variable: &Variable<'_>, event: &Sha256Digest) -> Option<Signer> {
     match Authority::parse(variable.data).map(|authority| authority.kind) {
         Ok(kind) => {
             let digest = match kind {
                 AuthorityKind::X509(der) => HashAlgorithm::Sha256.hash(der),
-                AuthorityKind::Hash(digest) => digest,
+                AuthorityKind::Hash(digest) | AuthorityKind::X509Hash(digest) if digest.algorithm() == BANK => digest,
+                AuthorityKind::Hash(_) | AuthorityKind::X509Hash(_) => by_event(event),
             };
             Some(Signer { digest, words: cut(Meaning::Authority(variable.clone()).to_string()) })
         }
@@ -96,6 +97,9 @@ fn signer(variable: &Variable<'_>, event: &Sha256Digest) -> Option<Signer> {
 }
 
 fn unknown_signer(event: &Sha256Digest) -> Signer {
-    let digest = Digest::from_bytes(BANK, event.as_bytes()).unwrap_or(Digest::zero(BANK));
-    Signer { digest, words: "allowed by something of which only the digest is known".to_owned() }
+    Signer { digest: by_event(event), words: "allowed by something of which only the digest is known".to_owned() }
+}
+
+fn by_event(event: &Sha256Digest) -> Digest {
+    Digest::from_bytes(BANK, event.as_bytes()).unwrap_or(Digest::zero(BANK))
 }

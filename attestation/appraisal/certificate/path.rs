@@ -14,7 +14,6 @@ use crate::roots::{Anchor, Authority, Roots};
 use attest_evidence::time::UnixSeconds;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
-use x509_parser::prelude::FromDer as _;
 
 /// The most authorities between a TPM's certificate and a root. Makers have three at most.
 pub(super) const LONGEST_PATH: usize = 5;
@@ -91,8 +90,7 @@ impl<'a> Search<'a> {
 
     fn step(&mut self, scheme: Scheme, authority: &'a Authority) -> Result<TpmClass, CertificateRefused> {
         self.left = self.left.checked_sub(1).ok_or(CertificateRefused::ManyCandidates { most: MOST_CANDIDATES })?;
-        let (_, issuer) = X509Certificate::from_der(authority.der())
-            .map_err(|error| CertificateRefused::Malformed(error.to_string()))?;
+        let (_, issuer) = super::read(authority.der())?;
         let Some(last) = self.path.last() else { return Err(unknown("")) };
         let key = IssuerKey::of(issuer.public_key()).ok_or_else(|| CertificateRefused::NotAuthority {
             subject: shown(&issuer),

@@ -2,10 +2,11 @@
 
 use super::appraisal::Appraisal;
 use super::extensions::Extensions;
-use super::json::{LONGEST_NAME, Object, text};
+use super::json::{Object, text};
 use super::profile::Profile;
 use super::refused::{EarRefused, Problem};
 use super::vector::TrustTier;
+use crate::json::LONGEST_NAME;
 use attest_evidence::time::UnixSeconds;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde_json::{Map, Value};

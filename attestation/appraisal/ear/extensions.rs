@@ -1,9 +1,10 @@
 //! Claims beyond the draft's.
 
-use super::json::{LONGEST_NAME, Object, text};
+use super::json::{Object, text};
 use super::profile::is_taken;
 use super::refused::{EarRefused, Problem};
 use super::vector::TrustAspect;
+use crate::json::LONGEST_NAME;
 use attest_evidence::Sha256Digest;
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value};

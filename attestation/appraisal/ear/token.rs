@@ -1,9 +1,10 @@
 //! Signed attestation results: compact JWS (RFC 7515 §7.1), from claims to text and back to belief.
 
 use super::claims::Ear;
-use super::json::{LONGEST_NAME, Object};
+use super::json::Object;
 use super::key::{EarAlgorithm, EarKey};
 use super::refused::EarRefused;
+use crate::json::LONGEST_NAME;
 use crate::jws::{Compact, decode};
 use attest_evidence::time::UnixSeconds;
 use data_encoding::BASE64URL_NOPAD;

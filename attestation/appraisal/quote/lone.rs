@@ -2,7 +2,7 @@
 
 use super::QuoteRefused;
 use crate::key::{AttestationKey, HashPolicy};
-use crate::log::Accounted;
+use crate::log::{Accounted, LogValues};
 use crate::signature::{PureRust, verify};
 use attest_evidence::eventlog::EventLog;
 use attest_evidence::ima::{Entries, Entry, Extension, ImaRefused, Replay};
@@ -58,7 +58,7 @@ pub struct VerifiedLoneQuote {
     pub selection: Vec<(HashAlgorithm, Vec<PcrIndex>)>,
     /// Digest over their values.
     pub pcr_digest: Vec<u8>,
-    /// Quoted PCRs that the event log accounts for, and others, by bank. Empty without a log.
+    /// Quoted PCRs that the event log accounts for, by bank. Empty without a log.
     pub replayed: BTreeMap<HashAlgorithm, Accounted>,
     /// How far the measurement list is covered, by bank. Empty without a list.
     pub measured: BTreeMap<HashAlgorithm, MeasuredList>,
@@ -138,10 +138,11 @@ impl LoneQuote<'_> {
             for (bank, _) in &selection {
                 let values = pcrs.bank(*bank).ok_or(QuoteRefused::NoValue { bank: *bank, pcr: None })?;
                 if let Some(log) = self.log {
-                    replayed.insert(*bank, crate::log::leads_to(log, *bank, values)?);
+                    let quoted = values.iter().map(|(pcr, value)| (*pcr, value.as_bytes()));
+                    replayed.insert(*bank, LogValues::of(log, *bank).lead_to(quoted)?);
                 }
                 if let Some(list) = self.measurements {
-                    let missing = QuoteRefused::NoValue { bank: *bank, pcr: Some(PcrIndex::IMA) };
+                    let missing = QuoteRefused::NotCovered { bank: *bank, pcr: PcrIndex::IMA };
                     let quoted = values.get(&PcrIndex::IMA).ok_or(missing)?;
                     measured.insert(*bank, self.cover(list, quoted)?);
                 }
@@ -212,9 +213,9 @@ fn check_values(
 ) -> Result<(), QuoteRefused> {
     let mut values: Vec<Digest> = Vec::new();
     for (bank, indexes) in selection {
+        let given = pcrs.bank(*bank).ok_or(QuoteRefused::NoValue { bank: *bank, pcr: None })?;
         for pcr in indexes {
-            let value = pcrs.bank(*bank).and_then(|values| values.get(pcr));
-            values.push(*value.ok_or(QuoteRefused::NoValue { bank: *bank, pcr: Some(*pcr) })?);
+            values.push(*given.get(pcr).ok_or(QuoteRefused::NoValue { bank: *bank, pcr: Some(*pcr) })?);
         }
     }
     for (bank, given) in pcrs.iter() {

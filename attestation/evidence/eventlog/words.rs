@@ -134,6 +134,9 @@ fn authority(variable: &Variable<'_>) -> String {
     match Authority::parse(variable.data).map(|authority| authority.kind) {
         Ok(AuthorityKind::X509(der)) => format!("allowed by {name}: {}", certificate(der)),
         Ok(AuthorityKind::Hash(digest)) => format!("allowed by {name}: image hash {digest}"),
+        Ok(AuthorityKind::X509Hash(digest)) => {
+            format!("allowed by {name}: certificate whose signed part has hash {digest}")
+        }
         Err(_) => match std::str::from_utf8(variable.data) {
             Ok(text) if !text.is_empty() && text.chars().all(|letter| !letter.is_control() || letter == '\n') => {
                 format!("{name}: {}", Escaped(text.trim_end()))

@@ -1,6 +1,6 @@
 //! What an exchange asks for: the part of `bound` that is JSON.
 
-use crate::bytes::{Malformed, Problem};
+use crate::bytes::{Malformed, Problem, json_offset};
 use crate::digest::{Sha256Digest, hex};
 use crate::name::{DirectoryName, JobSessionId, KeyName, SecretName, Stage, StepName};
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ impl Request {
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         serde_json::from_slice(bytes).map_err(|error| Malformed {
             structure: "request",
-            offset: error.column(),
+            offset: json_offset(bytes, &error),
             problem: Problem::Text(match error.classify() {
                 serde_json::error::Category::Syntax => "not JSON, or a value of another type",
                 serde_json::error::Category::Eof => "JSON that ends too early",

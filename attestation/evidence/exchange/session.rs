@@ -4,7 +4,7 @@
 //! own ([`session_qualifying_data`]): the token is bound to the attestation key that redeems it.
 
 use super::Isolation;
-use crate::bytes::{Malformed, Problem};
+use crate::bytes::{Malformed, Problem, json_offset};
 use crate::digest::Sha256Digest;
 use crate::name::JobSessionId;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ impl SessionRequest {
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         serde_json::from_slice(bytes).map_err(|error| Malformed {
             structure: "session request",
-            offset: error.column(),
+            offset: json_offset(bytes, &error),
             problem: Problem::Text("not the words of a redemption"),
         })
     }
@@ -90,7 +90,7 @@ impl SessionEnd {
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         serde_json::from_slice(bytes).map_err(|error| Malformed {
             structure: "end of a session",
-            offset: error.column(),
+            offset: json_offset(bytes, &error),
             problem: Problem::Text("not the words of a job's end"),
         })
     }

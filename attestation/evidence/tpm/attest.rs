@@ -172,17 +172,39 @@ pub struct BankSelection {
     pub pcrs: Vec<PcrIndex>,
 }
 
+/// How many entries a `TPML_PCR_SELECTION` has.
+fn read_count(reader: &mut Reader<'_>) -> Result<u32, Malformed> {
+    let at_count = reader.clone();
+    let count = reader.u32()?;
+    let most = MOST_SELECTIONS;
+    if count > most {
+        let problem = Problem::TooMany { field: "pcrSelect.count", value: count.into(), most: most.into() };
+        return Err(at_count.malformed(problem));
+    }
+    Ok(count)
+}
+
+/// Of how many bytes a selection is: four at most, so that its PCRs are 0 to 31.
+fn read_size(reader: &mut Reader<'_>) -> Result<u8, Malformed> {
+    let at_size = reader.clone();
+    let size = reader.u8()?;
+    if size > 4 {
+        return Err(at_size.malformed(Problem::TooMany { field: "sizeofSelect", value: size.into(), most: 4 }));
+    }
+    Ok(size)
+}
+
 impl<'a> QuoteInfo<'a> {
     /// The selection, read: its entries in their order, which is the order in which their values were hashed.
     ///
     /// # Errors
-    /// A selected PCR that no TPM has.
+    /// A selected PCR that no TPM has, and, where nobody has checked the bytes, what [`Attest::parse`] refuses.
     pub fn selections(&self) -> Result<Vec<BankSelection>, Malformed> {
         let mut reader = Reader::new("TPML_PCR_SELECTION", self.selection);
         let mut all = Vec::new();
-        for _ in 0..reader.u32()? {
+        for _ in 0..read_count(&mut reader)? {
             let algorithm = reader.u16()?;
-            let size = reader.u8()?;
+            let size = read_size(&mut reader)?;
             let at_bits = reader.clone();
             let mut pcrs = Vec::new();
             for (byte, bits) in (0_u8..).zip(reader.take(size.into())?) {
@@ -204,24 +226,26 @@ impl<'a> QuoteInfo<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let mut look = reader.clone();
         let start = look.offset();
-        let at_count = look.clone();
-        let count = look.u32()?;
-        if count > MOST_SELECTIONS {
-            let problem =
-                Problem::TooMany { field: "pcrSelect.count", value: count.into(), most: MOST_SELECTIONS.into() };
-            return Err(at_count.malformed(problem));
-        }
-        for _ in 0..count {
+        for _ in 0..read_count(&mut look)? {
             look.u16()?;
-            let at_size = look.clone();
-            let size = look.u8()?;
-            if size > 4 {
-                return Err(at_size.malformed(Problem::TooMany { field: "sizeofSelect", value: size.into(), most: 4 }));
-            }
+            let size = read_size(&mut look)?;
             look.take(size.into())?;
         }
         let selection = reader.take(look.offset() - start)?;
         let pcr_digest = reader.sized_u16("pcrDigest", LONGEST_DIGEST)?;
         Ok(Self { selection, pcr_digest })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::QuoteInfo;
+
+    #[test]
+    fn a_selection_that_nobody_checked_is_refused_and_not_counted_over() {
+        for size in [4, 5, 33, 255] {
+            let selection = [&[0, 0, 0, 1, 0, 0x0b, size][..], &vec![0xff; size.into()]].concat();
+            assert!(QuoteInfo { selection: &selection, pcr_digest: &[] }.selections().is_err(), "{size}");
+        }
     }
 }

@@ -45,6 +45,10 @@ impl Attributes {
         (Self::SIGN, "sign"),
     ];
 
+    /// Bits that say nothing and have to be zero. What a TPM to come will mean by one, nobody here could hold against a key.
+    /// Bits 8 and 9 are `firmwareLimited` and `svnLimited` since version 1.83 of the library.
+    const RESERVED: Self = Self(0xfff0_f009);
+
     /// Both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
@@ -243,7 +247,13 @@ impl Public {
             let wanted = "SHA-1 (4), SHA-256 (0xb), SHA-384 (0xc) or SHA-512 (0xd) is wanted";
             return Err(at_hash.malformed(Problem::Value { field: "nameAlg", value: hash.into(), wanted }));
         };
+        let at_attributes = reader.clone();
         let attributes = Attributes(reader.u32()?);
+        if attributes.0 & Attributes::RESERVED.0 != 0 {
+            let wanted = "has bits that are reserved (Part 2 §8.3)";
+            let problem = Problem::Value { field: "objectAttributes", value: attributes.0.into(), wanted };
+            return Err(at_attributes.malformed(problem));
+        }
         let policy = reader.sized_u16("authPolicy", 64)?.to_vec();
         let (protection, scheme, key) = match kind {
             algorithm::ECC => {

@@ -61,6 +61,8 @@ pub enum AuthorityKind<'a> {
     X509(&'a [u8]),
     /// The Authenticode hash of an image.
     Hash(Digest),
+    /// A certificate by the hash of its to-be-signed part, as in [`SignatureKind::X509Hash`].
+    X509Hash(Digest),
 }
 
 impl<'a> Signature<'a> {
@@ -87,6 +89,9 @@ impl<'a> Authority<'a> {
     /// data are a bare certificate if they are one DER SEQUENCE from the first to the last byte. Only an owner chosen
     /// for it could make an entry look so, and whoever chooses owners decides what the database holds anyway.
     ///
+    /// A hash of 48 bytes may be one of SHA-384, or one of SHA-256 and a time behind it (`EFI_CERT_X509_SHA256`); likewise
+    /// 64. It is the latter where the last 16 bytes are a moment: no digest looks like one but for one in 2^70.
+    ///
     /// # Errors
     /// Refuses what is neither a certificate nor a hash.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
@@ -99,12 +104,25 @@ impl<'a> Authority<'a> {
         if is_one_sequence(entry) {
             return Ok(Self { owner, kind: AuthorityKind::X509(entry) });
         }
-        let digest = HashAlgorithm::ALL.into_iter().find_map(|algorithm| Digest::from_bytes(algorithm, entry));
-        let kind = digest.map(AuthorityKind::Hash);
+        let digest = |bytes: &[u8]| HashAlgorithm::ALL.into_iter().find_map(|hash| Digest::from_bytes(hash, bytes));
+        let by_hash = entry.split_last_chunk().filter(|(_, time)| is_moment(time)).and_then(|(hash, _)| digest(hash));
+        let kind = by_hash.map(AuthorityKind::X509Hash).or_else(|| digest(entry).map(AuthorityKind::Hash));
         let kind =
             kind.ok_or_else(|| reader.malformed(Problem::Text("SignatureData is neither a certificate nor a hash")))?;
         Ok(Self { owner, kind })
     }
+}
+
+/// Whether this is an `EFI_TIME` (UEFI 2.10 §8.3), or zeros.
+fn is_moment(time: &[u8; 16]) -> bool {
+    const UNSPECIFIED_TIMEZONE: i16 = 0x07ff;
+    let [y0, y1, month, day, hour, minute, second, pad, n0, n1, n2, n3, zone0, zone1, daylight, pad2] = *time;
+    let zone = i16::from_le_bytes([zone0, zone1]);
+    let date =
+        (1900..=9999).contains(&u16::from_le_bytes([y0, y1])) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let clock = hour < 24 && minute < 60 && second < 60 && u32::from_le_bytes([n0, n1, n2, n3]) < 1_000_000_000;
+    let place = ((-1440..=1440).contains(&zone) || zone == UNSPECIFIED_TIMEZONE) && daylight & !3 == 0;
+    *time == [0; 16] || (date && clock && place && pad == 0 && pad2 == 0)
 }
 
 /// The signature lists of an authenticated variable's new value, behind its `EFI_VARIABLE_AUTHENTICATION_2`
@@ -358,6 +376,25 @@ mod tests {
         let hash = [Guid::MICROSOFT.as_bytes().as_slice(), &[9; 32]].concat();
         let digest = Digest::from_bytes(HashAlgorithm::Sha256, &[9; 32]).unwrap();
         assert_eq!(Authority::parse(&hash).unwrap().kind, AuthorityKind::Hash(digest));
+
+        // A hash with a time behind it is of a certificate, and not a longer hash.
+        let time = [0xea, 0x07, 11, 24, 19, 30, 0, 0, 0, 0, 0, 0, 0xff, 0x07, 0, 0];
+        for size in [32, 48, 64] {
+            let digest =
+                HashAlgorithm::ALL.into_iter().find_map(|hash| Digest::from_bytes(hash, &vec![9; size])).unwrap();
+            for time in [time, [0; 16]] {
+                let entry = [Guid::MICROSOFT.as_bytes().as_slice(), &vec![9; size], &time].concat();
+                assert_eq!(Authority::parse(&entry).unwrap().kind, AuthorityKind::X509Hash(digest), "{size}");
+            }
+        }
+        // Not in the 13th month, nor with anything where nothing is.
+        for (at, value) in [(2, 13), (3, 0), (4, 24), (7, 1), (13, 0x7f), (14, 4), (15, 1)] {
+            let mut wrong = time;
+            wrong[at] = value;
+            let entry = [Guid::MICROSOFT.as_bytes().as_slice(), &[9; 32], &wrong].concat();
+            let kind = Authority::parse(&entry).unwrap().kind;
+            assert!(matches!(kind, AuthorityKind::Hash(digest) if digest.algorithm() == HashAlgorithm::Sha384), "{at}");
+        }
 
         for length in 0..owned.len() {
             // 20, 32, 48 or 64 bytes of anything could be a hash.

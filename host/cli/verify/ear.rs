@@ -1,7 +1,7 @@
 //! `verify ear`: an attestation result, as a broker signs it.
 
 use crate::Global;
-use crate::output::{self, answer_is_no, read_file};
+use crate::output::{self, answer_is_no, in_file, read_small};
 use attest_appraisal::boot::moment;
 use attest_appraisal::ear::{Appraisal, Ear as AttestationResult, EarKey, EarRefused, UnverifiedEar};
 use attest_evidence::report::{Escaped, Explain as _, Report};
@@ -34,10 +34,10 @@ fn at(text: &str) -> Result<UnixSeconds, &'static str> {
 
 impl Ear {
     pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
-        let of = |path: &PathBuf, refused: EarRefused| answer_is_no(refused.report()).fact("file", path.display());
-        let text = read_file(&self.file, LARGEST_FILE)?;
+        let of = |path: &PathBuf, refused: EarRefused| in_file(answer_is_no(refused.report()), path);
+        let text = read_small(&self.file, LARGEST_FILE)?;
         let text = String::from_utf8_lossy(&text);
-        let key = EarKey::from_jwk(&read_file(&self.key, LARGEST_FILE)?).map_err(|refused| of(&self.key, refused))?;
+        let key = EarKey::from_jwk(&read_small(&self.key, LARGEST_FILE)?).map_err(|refused| of(&self.key, refused))?;
         let unverified = UnverifiedEar::parse(text.trim()).map_err(|refused| of(&self.file, refused))?;
         let now = self.at.unwrap_or_else(|| SystemClock.now());
         let verified = unverified.verify(&key, now).map_err(|refused| of(&self.file, refused))?;

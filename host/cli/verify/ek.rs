@@ -1,7 +1,8 @@
 //! `verify ek`: a TPM's certificate, up to its maker's root.
 
 use crate::Global;
-use crate::output::{self, answer_is_no, read_file};
+use crate::output::{self, answer_is_no, in_file, read_small};
+use attest_appraisal::boot;
 use attest_appraisal::{CertificateRefused, Manufacturer, Roots, StoredCertificate, TpmClass, VerifiedEndorsement};
 use attest_evidence::report::{Escaped, Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock, UnixSeconds};
@@ -9,8 +10,6 @@ use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Most bytes of a file: a TPM's certificate has two thousand, a bundle of a maker's some hundred thousand.
 const LARGEST_FILE: usize = 4 << 20;
@@ -64,9 +63,8 @@ struct Keeps {
 
 impl Ek {
     pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
-        let file = self.file.display().to_string();
-        let refused = |refused: CertificateRefused| said_no(&refused).fact("file", &file);
-        let mut stored = StoredCertificate::read(&read_file(&self.file, LARGEST_FILE)?).map_err(refused)?.into_iter();
+        let refused = |refused: CertificateRefused| in_file(said_no(&refused), &self.file);
+        let mut stored = StoredCertificate::read(&read_small(&self.file, LARGEST_FILE)?).map_err(refused)?.into_iter();
         let certificate = stored.next().ok_or_else(|| refused(CertificateRefused::Malformed("none".to_owned())))?;
         let mut roots = Roots::built_in();
         for known in stored {
@@ -91,7 +89,7 @@ fn given(file: &Path, mut add: impl FnMut(Vec<u8>) -> Result<(), CertificateRefu
     let unusable = |refused: CertificateRefused| {
         Report::new("AR-C704", Fault::Usage, format!("can't use {}: {refused}", file.display()))
     };
-    for stored in StoredCertificate::read(&read_file(file, LARGEST_FILE)?).map_err(unusable)? {
+    for stored in StoredCertificate::read(&read_small(file, LARGEST_FILE)?).map_err(unusable)? {
         add(stored.der).map_err(unusable)?;
     }
     Ok(())
@@ -149,7 +147,8 @@ impl Verified {
             line("specification", &format!("TPM {family} level {level} revision {revision}"));
         }
         line("key", &self.key);
-        line("valid until", &date(self.valid_until));
+        let until = boot::moment_text(UnixSeconds(self.valid_until));
+        line("valid until", &until.unwrap_or_else(|| self.valid_until.to_string()));
         line("sha256", &self.sha256);
         for (place, subject) in self.chain.iter().enumerate() {
             line(if place == 0 { "chain" } else { "" }, subject);
@@ -162,14 +161,6 @@ impl Verified {
 }
 
 fn moment(text: &str) -> Result<UnixSeconds, &'static str> {
-    let seconds = text.parse().ok().or_else(|| {
-        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        u64::try_from(moment.unix_timestamp()).ok()
-    });
-    seconds.map(UnixSeconds).ok_or("a moment is seconds since 1970, or like 2026-11-24T12:00:00Z")
-}
-
-fn date(seconds: u64) -> String {
-    let moment = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
+    let seconds = text.parse().ok().map(UnixSeconds);
+    seconds.or_else(|| boot::moment(text)).ok_or("a moment is seconds since 1970, or like 2026-11-24T12:00:00Z")
 }

@@ -1,14 +1,13 @@
 //! `verify quote`: a quote in files, as `attest-run quote` and tpm2-tools write them.
 
 use crate::Global;
-use crate::output::{self, answer_is_no, read_file};
-use attest_appraisal::{Accounted, HashPolicy, LoneQuote, QuotingKey, VerifiedLoneQuote};
+use crate::output::{self, answer_is_no, in_file, read_list, read_log, read_small};
+use attest_appraisal::{Accounted, HashPolicy, KeyRefused, LoneQuote, QuoteRefused, QuotingKey, VerifiedLoneQuote};
 use attest_evidence::HashAlgorithm;
 use attest_evidence::digest::to_hex;
-use attest_evidence::eventlog::{EventLog, LARGEST_LOG};
-use attest_evidence::ima::{Extension, LONGEST_LIST};
+use attest_evidence::ima::Extension;
 use attest_evidence::report::{Explain as _, Fault, Report};
-use attest_evidence::tpm::{PcrBanks, PcrIndex};
+use attest_evidence::tpm::{Attest, PcrBanks, PcrIndex, Signature};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -103,13 +102,14 @@ impl Quote {
             Policy::Legacy => HashPolicy::Legacy,
         };
         let nonce = self.nonce.as_deref().map(nonce).transpose()?;
-        let (message, signature) = (read_file(&self.message, LARGEST_FILE)?, read_file(&self.signature, LARGEST_FILE)?);
+        let (message, signature) =
+            (read_small(&self.message, LARGEST_FILE)?, read_small(&self.signature, LARGEST_FILE)?);
         let key =
-            QuotingKey::read(&read_file(&self.ak, LARGEST_FILE)?, policy).map_err(|no| answer_is_no(no.report()))?;
+            QuotingKey::read(&read_small(&self.ak, LARGEST_FILE)?, policy).map_err(|refused| self.no_key(&refused))?;
         let pcrs = self.pcrs.as_deref().map(pcr_file).transpose()?;
-        let log = self.eventlog.as_deref().map(|path| read_file(path, LARGEST_LOG)).transpose()?;
-        let log = log.as_deref().map(EventLog::parse).transpose().map_err(|no| answer_is_no(no.report()))?;
-        let list = self.ima.as_deref().map(|path| read_file(path, LONGEST_LIST)).transpose()?;
+        let log = self.eventlog.as_deref().map(|path| Ok((path, read_log(path)?))).transpose()?;
+        let log = log.as_ref().map(|(path, bytes)| output::parse_log(bytes, path)).transpose()?;
+        let list = self.ima.as_deref().map(read_list).transpose()?;
         let quote = LoneQuote {
             message: &message,
             signature: &signature,
@@ -119,10 +119,50 @@ impl Quote {
             measurements: list.as_deref(),
             policy,
         };
-        let verified = quote.verify(&key).map_err(|refused| answer_is_no(refused.report()))?;
+        let verified = quote.verify(&key).map_err(|refused| self.said_no(&quote, &refused))?;
         let facts = facts(&key, &quote, &verified);
         output::print(global, "attest-run/verify-quote/v1", &facts, || in_words(&facts));
         Ok(())
+    }
+
+    /// The file of the key is none, or not of a key that may attest.
+    fn no_key(&self, refused: &KeyRefused) -> Report {
+        let report = in_file(answer_is_no(refused.report()), &self.ak);
+        match refused {
+            KeyRefused::File | KeyRefused::Malformed(_) => report.hint(
+                "read are: a public key or a certificate in PEM or DER; TPMT_PUBLIC; TPM2B_PUBLIC, as tpm2-tools write it",
+            ),
+            _ => report,
+        }
+    }
+
+    /// The answer is no, with the file that shows it.
+    fn said_no(&self, quote: &LoneQuote<'_>, refused: &QuoteRefused) -> Report {
+        let report = in_file(answer_is_no(refused.report()), self.file_of(refused));
+        let swapped = Attest::parse(quote.signature).is_ok() || Signature::parse(quote.message).is_ok();
+        match refused {
+            QuoteRefused::Malformed(_) if swapped => report.hint("are --message and --signature swapped?"),
+            QuoteRefused::Signature => {
+                report.hint("is this the key that made it, and were message and signature made together?")
+            }
+            _ => report,
+        }
+    }
+
+    fn file_of(&self, refused: &QuoteRefused) -> &Path {
+        let file = match refused {
+            QuoteRefused::Malformed(malformed) if malformed.structure == "TPMT_SIGNATURE" => Some(&self.signature),
+            QuoteRefused::Scheme { .. } | QuoteRefused::Signature => Some(&self.signature),
+            QuoteRefused::Key => Some(&self.ak),
+            QuoteRefused::NoValue { .. } | QuoteRefused::ExtraValue { .. } | QuoteRefused::Values { .. } => {
+                self.pcrs.as_ref()
+            }
+            QuoteRefused::Log(_) => self.eventlog.as_ref(),
+            QuoteRefused::Measurements(_) | QuoteRefused::NotCovered { .. } => self.ima.as_ref(),
+            QuoteRefused::WeakHash { what: "measurement list", .. } => self.ima.as_ref(),
+            _ => None,
+        };
+        file.unwrap_or(&self.message)
     }
 }
 
@@ -134,7 +174,7 @@ fn nonce(text: &str) -> Result<Vec<u8>, Report> {
 
 /// PCR values in one of the three forms, told apart by how they begin.
 fn pcr_file(path: &Path) -> Result<PcrBanks, Report> {
-    let bytes = read_file(path, LARGEST_FILE)?;
+    let bytes = read_small(path, LARGEST_FILE)?;
     let wrong = |reason: String| {
         Report::new("AR-C702", Fault::Usage, format!("{} holds no PCR values: {reason}", path.display()))
             .hint("JSON as {\"sha256\":{\"0\":\"hex\"}}, the file of `tpm2_quote -o`, or what `tpm2_pcrread` prints")

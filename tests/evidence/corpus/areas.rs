@@ -39,6 +39,10 @@ pub(crate) fn cases() -> Vec<Case> {
             area.scheme = vec![NULL];
         }),
         ecc("no-attributes", "no attribute at all", &|area| area.attributes = 0),
+        ecc("reserved-attribute", "with bit 20 of the attributes, which is reserved", &|area| {
+            area.attributes |= 1 << 20
+        })
+        .clause("TPM 2.0 Part 2 §8.3"),
         ecc("no-scheme", "of no scheme of its own", &|area| area.scheme = vec![NULL]),
         ecc("ecdaa", "signs by ECDAA", &|area| area.scheme = vec![0x001a, 0x000b, 0]),
         ecc("scheme-of-rsa", "an elliptic curve, signing by RSASSA", &|area| area.scheme[0] = RSASSA),

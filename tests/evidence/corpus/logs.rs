@@ -2,7 +2,6 @@
 
 use super::case::{Case, Facts, LOG};
 use super::events::{EventParts, LogParts};
-use super::judge::UNACCOUNTED;
 use super::parents::{self, Made};
 use crate::read;
 use attest_evidence::eventlog::EventType;
@@ -74,7 +73,7 @@ impl Logs {
             }),
             self.refuse(
                 "pcr-8-dropped",
-                UNACCOUNTED,
+                "AR-E508",
                 "without all events of PCR 8: nothing contradicts the quote, and nothing \
                          says what was measured there",
                 |log| log.events.retain(|event| event.pcr != 8),

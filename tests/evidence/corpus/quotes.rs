@@ -37,7 +37,7 @@ fn values(made: &Made) -> Vec<Case> {
     let reversed = SHA256.hash_parts(made.pcrs.bank(SHA256).unwrap().values().rev().map(Digest::as_bytes));
     let doubled = SHA256.hash(&hashed(SHA256));
     vec![
-        made.valued("value-relabelled", "AR-E207", "the value of PCR 7 is said to be that of PCR 9", |pcrs| {
+        made.valued("value-relabelled", "AR-E214", "the value of PCR 7 is said to be that of PCR 9", |pcrs| {
             in_bank(pcrs, |values| {
                 let value = values.remove(&pcr(7)).unwrap();
                 values.insert(pcr(9), value);
@@ -54,24 +54,24 @@ fn values(made: &Made) -> Vec<Case> {
                 values.insert(pcr(0), Digest::zero(SHA256));
             });
         }),
-        made.valued("value-missing", "AR-E207", "PCR 4 has no value", |pcrs| {
+        made.valued("value-missing", "AR-E214", "PCR 4 has no value", |pcrs| {
             in_bank(pcrs, |values| {
                 values.remove(&pcr(4));
             });
         }),
-        made.valued("values-missing", "AR-E207", "no PCR has a value", |pcrs| *pcrs = PcrBanks::default()),
-        made.valued("value-extra", "AR-E207", "a value of PCR 14, which is not quoted", |pcrs| {
+        made.valued("values-missing", "AR-E214", "no PCR has a value", |pcrs| *pcrs = PcrBanks::default()),
+        made.valued("value-extra", "AR-E215", "a value of PCR 14, which is not quoted", |pcrs| {
             in_bank(pcrs, |values| {
                 values.insert(pcr(14), Digest::zero(SHA256));
             });
         }),
-        made.valued("bank-extra", "AR-E207", "values of the SHA-384 bank, which is not quoted", |pcrs| {
+        made.valued("bank-extra", "AR-E215", "values of the SHA-384 bank, which is not quoted", |pcrs| {
             let bank = HashAlgorithm::Sha384;
             pcrs.insert(bank, BTreeMap::from([(pcr(0), Digest::zero(bank))]));
         }),
         made.valued(
             "bank-renamed",
-            "AR-E207",
+            "AR-E214",
             "the values are said to be those of the SHA-384 bank, cut off",
             |pcrs| {
                 let bank = HashAlgorithm::Sha384;
@@ -141,26 +141,26 @@ fn selections(made: &Made) -> Vec<Case> {
     vec![
         made.resigned(
             "mask-relabelled",
-            "AR-E207",
+            "AR-E214",
             "the quote selects PCR 9 in place of PCR 7; digest and values are those of the honest one",
             selected(vec![(algorithm::SHA256, without_seven)]),
         )
         .clause(clause),
-        made.resigned("bank-sha384", "AR-E207", "the quote is of the SHA-384 bank", selected(bank(algorithm::SHA384))),
+        made.resigned("bank-sha384", "AR-E214", "the quote is of the SHA-384 bank", selected(bank(algorithm::SHA384))),
         made.resigned("bank-sha1", "AR-E209", "the quote is of the SHA-1 bank", selected(sha1)),
         made.resigned("bank-sm3", "AR-E211", "the quote is of the SM3 bank", selected(bank(SM3_256))),
         made.resigned("bank-sha3", "AR-E211", "the quote is of the SHA3-256 bank", selected(bank(SHA3_256))),
         made.resigned("bank-null", "AR-E211", "the quote is of TPM_ALG_NULL", selected(bank(algorithm::NULL))),
-        made.resigned("bank-twice", "AR-E207", "the same bank and PCRs twice", selected(twice)),
-        made.resigned("bank-in-halves", "AR-E207", "one bank in two entries, PCRs 0 to 3 and 4 to 8", selected(half)),
-        made.resigned("selection-empty", "AR-E207", "no bank is selected: an empty list", |statement| {
+        made.resigned("bank-twice", "AR-E212", "the same bank and PCRs twice", selected(twice)),
+        made.resigned("bank-in-halves", "AR-E212", "one bank in two entries, PCRs 0 to 3 and 4 to 8", selected(half)),
+        made.resigned("selection-empty", "AR-E213", "no bank is selected: an empty list", |statement| {
             statement.body = Body::Quote(nothing(Vec::new()));
         }),
-        made.resigned("selection-of-nothing", "AR-E207", "a bank is selected, and no PCR of it", |statement| {
+        made.resigned("selection-of-nothing", "AR-E213", "a bank is selected, and no PCR of it", |statement| {
             statement.body = Body::Quote(nothing(vec![(algorithm::SHA256, vec![0; 3])]));
         })
         .with(PCRS, json(&PcrBanks::default())),
-        made.resigned("selection-of-no-size", "AR-E207", "a bank is selected with no bits at all", |statement| {
+        made.resigned("selection-of-no-size", "AR-E213", "a bank is selected with no bits at all", |statement| {
             statement.body = Body::Quote(nothing(vec![(algorithm::SHA256, Vec::new())]));
         })
         .with(PCRS, json(&PcrBanks::default())),
@@ -312,7 +312,7 @@ fn real() -> Vec<Case> {
             &[SIGNATURE],
         ),
         take(
-            gce.refuse("real-values-of-another-bank", "AR-E207", "the values of the SHA-384 bank"),
+            gce.refuse("real-values-of-another-bank", "AR-E214", "the values of the SHA-384 bank"),
             &gce_sha384,
             &[PCRS],
         ),
