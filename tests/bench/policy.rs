@@ -69,6 +69,8 @@ fn question() -> Question {
             boot_state: "00".repeat(32),
             boot: "fleet".into(),
             secure_boot: "on".into(),
+            executables: String::new(),
+            violations: String::new(),
             component: "00".repeat(32),
             manifest: "00".repeat(32),
             arguments: vec!["v1.0.0".into()],

@@ -120,8 +120,12 @@ impl Scene {
         let request = Request::parse(exchange.request).unwrap();
         let host = QuotedHost::verify(&exchange, Purpose::Grant, request.isolation, &self.runner, verifier).unwrap();
         let (digest, replayed) = self.log(&exchange);
-        let evidence =
-            HostEvidence { event_log: Some((digest, &*replayed)), references: &self.references, last: Some(self.last) };
+        let evidence = HostEvidence {
+            event_log: Some((digest, &*replayed)),
+            references: &self.references,
+            measurements: None,
+            last: Some(self.last),
+        };
         host.appraise(evidence, UnixSeconds(900)).unwrap()
     }
 
@@ -198,7 +202,7 @@ fn parts(scene: &Scene, log: &[u8]) {
         black_box(QuotedHost::verify(&exchange, Purpose::Grant, isolation, runner, &AwsLc).unwrap());
     });
     part("machine appraised, log at hand", &mut || {
-        let evidence = HostEvidence { event_log: Some((digest, &*replayed)), references, last };
+        let evidence = HostEvidence { event_log: Some((digest, &*replayed)), references, measurements: None, last };
         black_box(host.clone().appraise(evidence, UnixSeconds(900)).unwrap());
     });
     part("a log sent whole: decompressed", &mut || drop(decompress_event_log(black_box(&compressed)).unwrap()));
