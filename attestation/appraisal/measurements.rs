@@ -10,7 +10,7 @@
 
 use crate::boot::{JudgedList, References};
 use crate::quote::VerifiedQuote;
-use attest_evidence::ima::{Covered, Entry, Extension, ImaRefused, LONGEST_LIST, Replay};
+use attest_evidence::ima::{Covered, Entry, Extension, ImaRefused, LONGEST_LIST, MOST_ENTRIES, Replay};
 use attest_evidence::name::RunnerName;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{ClockInfo, PcrIndex};
@@ -145,6 +145,9 @@ impl Measurements {
         };
         let covered = known.quoted.replay().cover(rest, &quoted)?;
         let bytes = known.bytes.saturating_add(covered.list().len() as u64);
+        if covered.state().count() > MOST_ENTRIES {
+            return Err(ImaRefused::TooManyEntries.into());
+        }
         if bytes > LONGEST_LIST as u64 {
             return Err(ImaRefused::TooLong { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }.into());
         }

@@ -10,7 +10,7 @@ use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::{Digest, HashAlgorithm, Sha256Digest};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of the logs that are kept at hand, replayed: a laptop's takes some 50 KiB.
 const MOST_BYTES_AT_HAND: usize = 16 << 20;
@@ -149,12 +149,17 @@ impl Boots {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner).logs.get(digest).map(Arc::clone)
     }
 
+    /// A turn to read something large.
+    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, LogsUnusable> {
+        Arc::clone(&self.reading).acquire_owned().await.map_err(|_| LogsUnusable::Crashed)
+    }
+
     /// Reads a compressed log, on a thread where that keeps nobody waiting; and gives it back.
     async fn read(
         &self,
         compressed: Vec<u8>,
     ) -> Result<Option<(Sha256Digest, Arc<ReplayedLog>, Vec<u8>)>, LogsUnusable> {
-        let turn = Arc::clone(&self.reading).acquire_owned().await.map_err(|_| LogsUnusable::Crashed)?;
+        let turn = self.turn().await?;
         let reading = tokio::task::spawn_blocking(move || {
             // Until it is done: whoever asked may have gone.
             let _turn = turn;

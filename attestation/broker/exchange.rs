@@ -22,7 +22,9 @@ use crate::server::Refusal;
 use crate::signatures::AwsLc;
 use crate::store::{ConsumeNonce, Consumed, RecordAlarm, RunnerRow, StoreError, Transaction, record};
 use attest_appraisal::ear::{Ear, EarRefused};
-use attest_appraisal::{AppraisedHost, Continuity, HostEvidence, HostRefused, Purpose, QuoteRefused, QuotedHost};
+use attest_appraisal::{
+    AppraisedHost, Continuity, HostEvidence, HostRefused, MeasurementsRefused, Purpose, QuoteRefused, QuotedHost,
+};
 use attest_evidence::exchange::logs::Logs;
 use attest_evidence::exchange::{
     Challenge, ChallengeRefused, ChallengeRequest, Exchange, Nonce, Request, SecretUse, StepIdentity,
@@ -31,6 +33,7 @@ use attest_evidence::name::{JobSessionId, LeaseId, RunnerName, SecretName};
 use attest_evidence::report::{Escaped, Explain, Fault, Report};
 use attest_evidence::tpm::ClockInfo;
 use attest_evidence::{Malformed, SecretBytes, Sha256Digest};
+use data_encoding::BASE64;
 use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection};
 use std::sync::Arc;
@@ -75,6 +78,18 @@ impl Broker {
         Err(self.refuse(&challenge, bytes, &refused).await)
     }
 
+    /// Whether `bytes` begin with a challenge of ours that is good still, for a runner. Nothing is taken out of use: there is
+    /// more to come.
+    pub(crate) async fn check_challenged(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        let challenge = Exchange::challenge_of(bytes).map_err(|malformed| Refusal::of(&malformed_report(malformed)))?;
+        let checked = self.keys.challenge().check(&challenge, self.now());
+        checked.map_err(|refused| Refusal::of(&challenge_report(refused)))?;
+        match self.store.runner_by_key(&challenge.ak).await? {
+            Some(_) => Ok(()),
+            None => Err(Refusal::of(&Refused::UnknownRunner.report())),
+        }
+    }
+
     /// Takes the challenge in front of `bytes` out of use, if it is ours, before anything else is looked at.
     pub(crate) async fn take_challenge(&self, bytes: &[u8]) -> Result<(Challenge, Consumed), Refusal> {
         // Before the challenge is known to be ours there is nothing to remember a refusal by.
@@ -112,6 +127,7 @@ impl Broker {
             issued,
             Kind::Granted,
             &GrantedEntry {
+                quote: (exchange.evidence.quote, exchange.evidence.signature),
                 grant: &grant,
                 host: &host,
                 job: &job,
@@ -141,7 +157,7 @@ impl Broker {
     }
 
     /// The clock and counts that a quote of this runner has to follow, and does.
-    async fn followed(&self, host: &QuotedHost, runner: i64) -> Result<Option<Continuity>, Refused> {
+    pub(crate) async fn followed(&self, host: &QuotedHost, runner: i64) -> Result<Option<Continuity>, Refused> {
         let last = self.store.continuity(runner).await?;
         if let Some(last) = last {
             last.followed_by(host.quote().clock()).map_err(HostRefused::from)?;
@@ -334,6 +350,14 @@ impl Refused {
         matches!(self, Self::Store(StoreError::Stale) | Self::Logs(LogsUnusable::Store(StoreError::Stale)))
     }
 
+    /// Whether the agent sends by itself what is missing.
+    const fn wants_more(&self) -> bool {
+        matches!(
+            self,
+            Self::Logs(LogsUnusable::NotHere | LogsUnusable::Measurements(MeasurementsRefused::NotJoined { .. }))
+        )
+    }
+
     /// Whether somebody should look, and at what.
     fn alarm(&self) -> Option<(AlarmKind, Option<String>)> {
         match self {
@@ -466,6 +490,8 @@ struct GrantedEntry<'a> {
     decision: &'a Decision,
     request: &'a Request,
     verdict: &'a Ear,
+    /// `TPMS_ATTEST` and `TPMT_SIGNATURE`: what the verdict rests on can be looked at once more.
+    quote: (&'a [u8], &'a [u8]),
 }
 
 impl Serialize for GrantedEntry<'_> {
@@ -497,6 +523,8 @@ impl Serialize for GrantedEntry<'_> {
         map.serialize_entry("policy_version", &self.decision.policy_version())?;
         map.serialize_entry("rules", self.decision.rules())?;
         map.serialize_entry("questions", &Questions::of(&questions(self.host, self.job, self.request)))?;
+        let (message, signature) = self.quote;
+        map.serialize_entry("quote", &(BASE64.encode(message), BASE64.encode(signature)))?;
         map.serialize_entry("ear", &self.verdict.to_value())?;
         map.end()
     }

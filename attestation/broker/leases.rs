@@ -37,6 +37,9 @@ pub(crate) const LONGEST_WATCH: Duration = Duration::from_secs(25);
 /// Taken leases that may wait for one who watches. Whoever falls behind further asks anew.
 const LONGEST_QUEUE: usize = 1024;
 
+/// What is said of a machine whose lease ended without a quote.
+pub(crate) const NOT_SHOWN: &str = "not-shown";
+
 /// Most who watch for one runner: its agent does so once, and again before the broker has noticed that a connection is
 /// gone; in direct mode each step does.
 const MOST_WATCHERS: usize = 64;
@@ -91,7 +94,11 @@ impl Broker {
     /// The lease is unknown or has ended, the message is not authentic or a replay.
     pub(crate) async fn release(&self, bytes: &[u8]) -> Result<(), Refusal> {
         let LeaseMessage { lease, counter, signal } = self.authentic_end(bytes).await?;
-        let audit = audit::Entry::new(self.wall(), Kind::LeaseEnded, &json!({ "lease": lease, "how": signal }))?;
+        let audit = audit::Entry::new(
+            self.wall(),
+            Kind::LeaseEnded,
+            &json!({ "lease": lease, "how": signal, "closing": { "machine": NOT_SHOWN } }),
+        )?;
         self.end_lease(ReleaseLease { lease, counter, signal, now: self.now(), closing: None, audit }).await
     }
 

@@ -6,10 +6,13 @@ use crate::store::{SeeMeasurements, StoreError};
 use attest_appraisal::boot::References;
 use attest_appraisal::{BootCounts, Checkpoint, Measurements, MeasurementsRefused, QuotedHost};
 use attest_evidence::exchange::logs::{LogsRefused, MeasurementsSent, compress, decompress_measurements};
+use attest_evidence::report::{Escaped, Explain as _};
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
-/// Compressed bytes that are read at once. More are read on a thread of their own: meanwhile others are answered.
-const AT_ONCE: usize = 16 * 1024;
+/// Compressed bytes that are read at once: at most a few hundred entries. More are read on a thread of their own: meanwhile
+/// others are answered. What they come to is not known before, but for a thousand times as much.
+const AT_ONCE: usize = 1024;
 
 /// What it takes to follow a list, gathered.
 struct Work {
@@ -42,6 +45,32 @@ impl Broker {
         sent: MeasurementsSent<'_>,
         references: (i64, &Arc<References>),
     ) -> Result<Option<Measurements>, LogsUnusable> {
+        // No more are read at one time than event logs are: each may take a core, and much memory.
+        let turn = self.boots.turn().await?;
+        let result = self.follow_in_turn(runner, host, sent, references, turn).await;
+        match result {
+            // Where nobody asks what the kernel measures, what can't be followed is left out: an old kernel that pads
+            // digests, a list that began anew without a reboot.
+            Err(LogsUnusable::Measurements(refused))
+                if !references.1.ask_for_measurements(host.runner())
+                    && (sent.first == 0 || !matches!(refused, MeasurementsRefused::NotJoined { .. })) =>
+            {
+                let report = refused.report();
+                tracing::warn!(runner = %host.runner(), code = %report.code, what = %Escaped(&report.what), "what a kernel measured is left out");
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    async fn follow_in_turn(
+        &self,
+        runner: i64,
+        host: &QuotedHost,
+        sent: MeasurementsSent<'_>,
+        references: (i64, &Arc<References>),
+        turn: OwnedSemaphorePermit,
+    ) -> Result<Option<Measurements>, LogsUnusable> {
         let before = self.store.measurements(runner).await?;
         let boot = BootCounts::of(host.quote().clock());
         let known = before.clone().filter(|known| known.boot() == boot);
@@ -64,7 +93,12 @@ impl Broker {
         let work = Work { host: host.clone(), known, from, overlap, all, compressed, references, version };
         let done = if large {
             let stopped = |_| StoreError::Database("a thread that read measurements has stopped".to_owned());
-            tokio::task::spawn_blocking(move || work.run()).await.map_err(stopped)??
+            let work = move || {
+                let done = work.run();
+                drop(turn);
+                done
+            };
+            tokio::task::spawn_blocking(work).await.map_err(stopped)??
         } else {
             work.run()?
         };
@@ -90,6 +124,8 @@ impl Work {
             Some(all) => followed.judged_anew(&joined(&all)?, &self.references, self.version, runner),
             None => followed.judged(&self.references, self.version, runner),
         };
+        // What was kept may not lead to what was known any more: then nothing is added to it.
+        let part = part.filter(|_| now.quoted() != at);
         Ok(Some(Done { now, part }))
     }
 }

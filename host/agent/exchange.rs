@@ -135,6 +135,18 @@ impl Agent {
 
     /// Ends a lease by a sealed message, and shows by a quote what the machine is now.
     pub(crate) async fn close_lease(&self, release: Vec<u8>) -> Result<(), AgentError> {
+        let mut result = self.close_lease_once(release.clone()).await;
+        for _ in 0..2 {
+            match &result {
+                Err(AgentError::Broker(BrokerError::Refused(report, _))) if self.forgets(report) => {}
+                _ => break,
+            }
+            result = self.close_lease_once(release.clone()).await;
+        }
+        result
+    }
+
+    async fn close_lease_once(&self, release: Vec<u8>) -> Result<(), AgentError> {
         let link = self.link().await?;
         let challenge = link.client.challenge(&link.ak_name).await?;
         let close = LeaseClose { isolation: self.isolation(), release };

@@ -243,13 +243,14 @@ impl Lease {
             return Ok(());
         }
         let signal = if well { LeaseSignal::Succeeded } else { LeaseSignal::Failed };
-        match close(self.line.sealed(signal)).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                tracing::warn!(lease = %self.line.id, %error, "the lease ends without a quote");
-                self.keeper.client.release(self.line.sealed(signal)).await
-            }
+        // No heartbeat comes any more: it has to be over before the broker misses the next.
+        let longest = self.line.every / 2;
+        match tokio::time::timeout(longest, close(self.line.sealed(signal))).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => tracing::warn!(lease = %self.line.id, %error, "the lease ends without a quote"),
+            Err(_) => tracing::warn!(lease = %self.line.id, ?longest, "no quote in time: the lease ends without one"),
         }
+        self.keeper.client.release(self.line.sealed(signal)).await
     }
 }
 

@@ -35,6 +35,11 @@ async fn measured(broker: &Broker) -> serde_json::Value {
 async fn l05_a_list_leads_to_the_quote_and_a_delta_joins_what_is_known() {
     let broker = Broker::start();
     let (mut machine, mut kernel) = machine(&broker).await;
+    // Where nobody asks what the kernel measures, what can't be followed is left out.
+    machine.ask_measured(0, b"no list").await.unwrap();
+    assert!(measured(&broker).await.is_null());
+    assert_eq!(refusal(machine.ask_measured(7, b"").await), "AR-X108");
+    apply(&broker, "violations = \"report\"\n");
     let whole = kernel.list.clone();
     let ends: Vec<usize> = entry_ends(&whole);
 
@@ -121,6 +126,9 @@ async fn l05_violations_are_counted_and_reference_values_or_policy_decide() {
     apply(&broker, "");
     machine.ask_measured(3, b"").await.unwrap();
     assert_eq!(refusal(machine.ask().await), "AR-E811");
+    // Nor is a kernel that has measured nothing at all.
+    let idle = Machine::booted_as(&broker, "idle", boot(true, "vmlinuz")).await;
+    assert_eq!(refusal(idle.ask_measured(0, b"").await), "AR-E811");
 
     let at = kernel.list.len();
     kernel.violates("/var/log/journal");

@@ -82,7 +82,12 @@ async fn a_verdict_affirms_what_was_shown_and_names_the_evidence() {
     assert_eq!(of_step["bound"], format!("sha256:{}", grant.bound));
     // The audit log has the same, and the key signs nothing else for it.
     let (_, body) = broker.audit().await.into_iter().rfind(|(kind, _)| kind == "granted").unwrap();
-    assert_eq!(body["ear"], said["claims"]);
+    let mut claims = said["claims"].clone();
+    let lease = claims.as_object_mut().unwrap().remove("ear_attest_run_lease").unwrap();
+    assert_eq!((&body["ear"], &lease["state"]), (&claims, &serde_json::json!("active")));
+    let quote = data_encoding::BASE64.decode(body["quote"][0].as_str().unwrap().as_bytes()).unwrap();
+    let of_tpm = &claims["submods"]["tpm"]["ear_attest_run_evidence"]["instance-identity"];
+    assert_eq!(of_tpm["quote"], format!("sha256:{}", Sha256Digest::of(&quote)));
 
     verify(&["--at", "2040-01-01T00:00:00Z"]).refused(1, "AR-E707");
     let other = Broker::start();
@@ -91,4 +96,18 @@ async fn a_verdict_affirms_what_was_shown_and_names_the_evidence() {
     std::fs::write(&key, Verdict::of(&other, grant.lease.as_str()).await.key).unwrap();
     verify(&[]).refused(1, "AR-E703");
     other.admin(&["lease", "verdict", "lse_none"]).refused(1, "AR-B305");
+
+    // A place where anything may run is no list; nor is a list worth more than the kernel that nobody looked at.
+    let agent = Sha256Digest::of(b"agent");
+    let ima = format!("[boot.ima]\n[boot.ima.agent]\n{agent} = \"agent\"\n[[boot.ima.scope]]\npath = \"/\"\n");
+    let listed = format!("{ima}[boot.ima.scope.allow]\n{agent} = \"agent\"\n");
+    let file = broker.state().with_file_name("references.toml");
+    for (rule, configuration) in [(format!("{ima}any = true\n"), 1), (listed, 1)] {
+        std::fs::write(&file, format!("[[boot]]\nname = \"x\"\n{rule}")).unwrap();
+        broker.admin(&["reference", "apply", file.to_str().unwrap()]).ok();
+        let grant = machine.ask_measured(2, b"").await.unwrap();
+        let verdict = Verdict::of(&broker, grant.lease.as_str()).await;
+        assert_eq!(verdict.says("tpm", TrustAspect::Executables).1, 1, "{rule}");
+        assert_eq!(verdict.says("tpm", TrustAspect::Configuration).1, configuration, "{rule}");
+    }
 }

@@ -58,6 +58,9 @@ async fn rules_that_an_admin_approves_tell_real_boots_apart() {
     let kernel = boots(&mut machine, "late-ima").await;
     assert_eq!(refusal(ask(&machine, &kernel).await), "AR-E812");
     let shown = broker.admin(&["runner", "approve", "r", "--diff"]).ok().stdout;
+    assert!(shown.contains("which the rule does not allow"), "{shown}");
+    assert_eq!(refusal(ask(&machine, &kernel).await), "AR-E812");
+    let shown = broker.admin(&["runner", "approve", "r", "--diff", "--allow-violations"]).ok().stdout;
     assert!(shown.contains("violations = \"report\""), "{shown}");
     ask(&machine, &kernel).await.unwrap();
 

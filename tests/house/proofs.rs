@@ -83,7 +83,7 @@ fn nobody_makes_a_grant_out_of_nothing() {
         (
             "E0451",
             "pub fn forge() -> attest_appraisal::boot::ApprovedBoot {
-             attest_appraisal::boot::ApprovedBoot { name: String::new(), executables: true } }",
+             attest_appraisal::boot::ApprovedBoot { name: String::new(), boot: true, executables: true } }",
         ),
         (
             "E0451",

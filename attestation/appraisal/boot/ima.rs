@@ -142,7 +142,7 @@ impl ImaRule {
             Ok(measured) => {
                 let hash = measured.digest.known().and_then(FileHash::of);
                 judged.agent |= hash.is_some_and(|hash| self.agent.contains_key(&hash));
-                // The first entry ties the list to what was measured before the kernel. The quote does so too.
+                // The first entry is a digest of PCRs that the kernel read. The quote covers those themselves.
                 let boot = entry.number == 0 && measured.name.as_bytes() == attest_evidence::ima::BootAggregate::NAME;
                 if boot || self.allows(measured.name, hash) {
                     return;
@@ -171,13 +171,13 @@ impl ImaRule {
 
     /// This rule, and beside what it allows all that was measured: each file by itself, in the scope that it lies in. Returns
     /// also what was added, and what can't be: files measured by a hash whose collisions can be made.
+    /// Violations are allowed by whoever says so, and not by this.
     #[must_use]
     pub fn allowing<'a>(mut self, entries: impl Iterator<Item = Entry<'a>>) -> (Self, Vec<Added>) {
         let mut added = Vec::new();
         let fresh = self.scopes.is_empty();
         for entry in entries {
             if entry.is_violation() {
-                self.violations = OnViolation::Report;
                 continue;
             }
             let Ok(measured) = entry.measurement() else { continue };

@@ -210,6 +210,11 @@ impl References {
         Ok(())
     }
 
+    /// Whether an admin has said anything about what this runner's kernel measures.
+    pub fn ask_for_measurements(&self, runner: &RunnerName) -> bool {
+        self.boots.iter().any(|boot| boot.is_for(runner) && boot.ima.is_some())
+    }
+
     /// Whether an admin has said anything about this runner.
     pub fn speak_of(&self, runner: &RunnerName) -> bool {
         self.boots.iter().any(|boot| boot.is_for(runner))

@@ -11,6 +11,12 @@ use attest_evidence::report::{Escaped, Explain, Fault, Report};
 use attest_evidence::tpm::PcrIndex;
 use attest_evidence::{Sha256Digest, UnixSeconds};
 
+/// PCRs that hold the program that is the kernel (UAPI Group Linux TPM PCR Registry): loaders' programs, files that GRUB
+/// reads, unified kernel images.
+const KERNEL: [u8; 3] = [4, 9, 11];
+/// PCRs that hold its command line: GRUB's commands, the kernel's stub, systemd-stub.
+const COMMAND_LINE: [u8; 3] = [8, 9, 12];
+
 /// What is to be judged.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
@@ -32,6 +38,7 @@ pub struct Candidate<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovedBoot {
     name: String,
+    boot: bool,
     executables: bool,
 }
 
@@ -175,7 +182,13 @@ impl ApprovedBoot {
         &self.name
     }
 
-    /// Whether what ran is allowed too: all that the kernel measured, the agent's own program among it.
+    /// Whether the block says anything of what was booted, beside what ran.
+    pub const fn pins_boot(&self) -> bool {
+        self.boot
+    }
+
+    /// Whether what ran is allowed too: all that the kernel measured is on a list, the agent's own program among it, nothing
+    /// could not be measured, and the kernel with its command line, on whose word that rests, is allowed by itself.
     pub const fn executables(&self) -> bool {
         self.executables
     }
@@ -191,9 +204,8 @@ impl References {
         for block in self.boots.iter().filter(|block| block.is_for(candidate.runner)) {
             match block.judge(candidate, now) {
                 Ok(()) => {
-                    let lists_files = |rule: &ImaRule| !rule.agent.is_empty() && !rule.scopes.is_empty();
-                    let executables = block.ima.as_ref().is_some_and(lists_files);
-                    return Ok(Some(ApprovedBoot { name: block.name.clone(), executables }));
+                    let (boot, executables) = (block.pins_boot(), block.pins_executables(candidate.measurements));
+                    return Ok(Some(ApprovedBoot { name: block.name.clone(), boot, executables }));
                 }
                 Err((passed, refused)) => {
                     if nearest.as_ref().is_none_or(|(most, _)| passed >= *most) {
@@ -207,6 +219,23 @@ impl References {
 }
 
 impl ReferenceBoot {
+    fn pins_boot(&self) -> bool {
+        self.secure_boot.is_some() || !self.pcrs.is_empty() || !self.events.is_empty()
+    }
+
+    /// PCR 10 is what the kernel says, and any root may extend it: it is worth as much as the kernel and its command line.
+    fn pins_executables(&self, found: Option<&Measurements>) -> bool {
+        let pins = |pcr: u8| {
+            let pcr = PcrIndex::new(pcr).map(super::reference::PcrNumber);
+            pcr.is_some_and(|pcr| self.pcrs.contains_key(&pcr) || self.events.contains_key(&pcr))
+        };
+        let kernel = KERNEL.into_iter().any(pins) && COMMAND_LINE.into_iter().any(pins);
+        let lists_all = |rule: &ImaRule| {
+            !rule.agent.is_empty() && !rule.scopes.is_empty() && !rule.scopes.iter().any(|scope| scope.any)
+        };
+        kernel && self.ima.as_ref().is_some_and(lists_all) && found.is_some_and(|found| found.violations() == 0)
+    }
+
     /// Judges one block. An error says also how many checks had been passed.
     fn judge(&self, candidate: Candidate<'_>, now: UnixSeconds) -> Result<(), (usize, BootRefused)> {
         let mut passed = 0;
@@ -283,6 +312,10 @@ impl ImaRule {
         let Some((found, judged)) = found.and_then(|found| Some((found, found.judged(&block)?))) else {
             return Err(BootRefused::NoMeasurements { block });
         };
+        // Every kernel that measures begins with an entry about the boot.
+        if found.quoted().count == 0 {
+            return Err(BootRefused::NoMeasurements { block });
+        }
         *passed += 1;
         if self.violations == OnViolation::Refuse && found.violations() > 0 {
             return Err(BootRefused::Violations { block, count: found.violations() });
@@ -333,6 +366,16 @@ impl SecureBootRule {
             }),
             None => Ok(()),
         }
+    }
+}
+
+impl BootRefused {
+    /// Whether it is about what ran, and not about what was booted.
+    pub const fn is_about_measurements(&self) -> bool {
+        matches!(
+            self,
+            Self::NoMeasurements { .. } | Self::Violations { .. } | Self::Measured { .. } | Self::NoAgent { .. }
+        )
     }
 }
 

@@ -81,6 +81,8 @@ fn state_of(lease: &ListedLease) -> String {
     match lease.closing.as_deref() {
         None => lease.state.clone(),
         Some("same") => format!("{} on the same machine state", lease.state),
+        Some("not-shown") => format!("{}, machine state not shown", lease.state),
+        Some("not-allowed") => format!("{} on a machine state that is not allowed any more", lease.state),
         Some("changed") => format!("{}, machine state CHANGED", lease.state),
         Some("rebooted") => format!("{}, machine REBOOTED", lease.state),
         Some(other) => format!("{}, machine state {}", lease.state, other.to_uppercase()),
@@ -132,6 +134,13 @@ impl Lease {
                 };
                 let claims = claims.ok_or_else(none)?.to_string();
                 let verdict = Ear::parse(claims.as_bytes()).map_err(|_| StoreError::Row("verdict").report())?;
+                // What was concluded was concluded then. What became of the lease stands beside it.
+                let leases = store.leases(false).await.map_err(|error| error.report())?;
+                let lease = leases.into_iter().find(|lease| lease.id == id || lease.audit == id);
+                let now = lease.map(|lease| [("state", Some(lease.state)), ("machine", lease.closing)]);
+                let now = now.into_iter().flatten().map(|(name, value)| (name.to_owned(), value.into())).collect();
+                let verdict = verdict.with_extension("ear_attest_run_lease", now);
+                let verdict = verdict.map_err(|_| StoreError::Row("verdict").report())?;
                 let keys = state.keys(&store).await?;
                 let (token, key) = (keys.sign_verdict(&verdict), keys.verdict_key());
                 print(global, "attest-run/verdict/v1", &json!({ "ear": token, "key": key }), || token.clone() + "\n");

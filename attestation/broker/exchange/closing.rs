@@ -1,6 +1,6 @@
 //! The end of a lease with a quote: what became of the machine while the step ran.
 
-use super::Refused;
+use super::{MOST_DECISIONS, Refused};
 use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
@@ -25,8 +25,10 @@ enum Closing {
     Changed { pcrs: Vec<Changed> },
     /// It was booted, or its TPM restarted.
     Rebooted { was: BootCounts, is: BootCounts },
-    /// It is not what an admin allowed, any more.
+    /// What its kernel measured meanwhile is not allowed, or its logs are not what it is.
     Refused { report: Report },
+    /// It is what it was, and that is not allowed any more.
+    NotAllowed { report: Report },
     /// The lease is of before its beginning was kept.
     Unknown,
 }
@@ -46,6 +48,7 @@ impl Closing {
             Self::Changed { .. } => "changed",
             Self::Rebooted { .. } => "rebooted",
             Self::Refused { .. } => "refused",
+            Self::NotAllowed { .. } => "not-allowed",
             Self::Unknown => "unknown",
         }
     }
@@ -65,10 +68,19 @@ impl Broker {
         let (challenge, consumed) = self.take_challenge(bytes).await?;
         let refused = match consumed {
             Consumed::Replayed => Refused::Replayed,
-            Consumed::Fresh => match self.close_lease(bytes).await {
-                Ok(done) => return done,
-                Err(refused) => refused,
-            },
+            Consumed::Fresh => {
+                let mut result = self.close_lease(bytes).await;
+                for _ in 1..MOST_DECISIONS {
+                    if !matches!(&result, Err(refused) if refused.is_stale()) {
+                        break;
+                    }
+                    result = self.close_lease(bytes).await;
+                }
+                match result {
+                    Ok(done) => return done,
+                    Err(refused) => refused,
+                }
+            }
         };
         Err(self.refuse(&challenge, bytes, &refused).await)
     }
@@ -88,30 +100,30 @@ impl Broker {
             return Ok(Err(Refusal::of(&report)));
         }
         let (pcrs, clock) = (host.quote().boot_pcrs(), host.quote().clock());
-        let appraised = self.appraise(host, row.id, &exchange.evidence.logs).await;
-        let closing = match (opening, appraised) {
-            (None, Ok(_)) => Closing::Unknown,
-            (Some((_, state, boot)), appraised) => {
-                let refused = match appraised {
-                    Ok(_) => None,
-                    Err(Refused::Host(refused @ (HostRefused::Boot(_) | HostRefused::Log(_)))) => {
-                        Some(refused.report())
-                    }
-                    Err(refused) => return Err(refused),
-                };
-                let now = BootCounts::of(clock);
-                match refused {
-                    _ if boot != now => Closing::Rebooted { was: boot, is: now },
-                    Some(report) => Closing::Refused { report },
-                    None if state == pcrs.digest() => Closing::Same,
-                    None => {
-                        let boots = self.store.boots(row.id).await?;
-                        let was = boots.into_iter().map(|boot| boot.pcrs).find(|pcrs| pcrs.digest() == state);
-                        Closing::Changed { pcrs: changed(&was.unwrap_or_default(), &pcrs) }
-                    }
-                }
+        self.followed(&host, row.id).await?;
+        let closing = match opening {
+            None => Closing::Unknown,
+            // What the quote itself shows comes first: logs may be of before, or not join any more.
+            Some((_, _, boot)) if boot != BootCounts::of(clock) => {
+                Closing::Rebooted { was: boot, is: BootCounts::of(clock) }
             }
-            (None, Err(refused)) => return Err(refused),
+            Some((_, state, _)) if state != pcrs.digest() => {
+                let boots = self.store.boots(row.id).await?;
+                let was = boots.into_iter().map(|boot| boot.pcrs).find(|pcrs| pcrs.digest() == state);
+                Closing::Changed { pcrs: changed(&was.unwrap_or_default(), &pcrs) }
+            }
+            Some(_) => match self.appraise(host, row.id, &exchange.evidence.logs).await {
+                Ok(_) => Closing::Same,
+                Err(refused) if refused.is_stale() || refused.wants_more() => return Err(refused),
+                // It booted what it had booted: what is allowed has changed, or has expired.
+                Err(Refused::Host(HostRefused::Boot(refused))) if !refused.is_about_measurements() => {
+                    Closing::NotAllowed { report: refused.report() }
+                }
+                Err(refused @ (Refused::Host(HostRefused::Boot(_) | HostRefused::Log(_)) | Refused::Logs(_))) => {
+                    Closing::Refused { report: refused.report() }
+                }
+                Err(refused) => return Err(refused),
+            },
         };
         let body = json!({ "lease": lease, "how": signal, "closing": closing });
         let audit = Entry::new(self.wall(), Kind::LeaseEnded, &body)?;

@@ -11,8 +11,9 @@ use attest_appraisal::ear::{
     Profile, TrustAspect, TrustClaim, TrustTier, TrustVector, VerifierId,
 };
 use attest_appraisal::{AppraisedHost, TpmClass};
-use attest_evidence::UnixSeconds;
 use attest_evidence::exchange::{Nonce, Request};
+use attest_evidence::tpm::PcrIndex;
+use attest_evidence::{Sha256Digest, UnixSeconds};
 use std::collections::BTreeMap;
 
 /// The edition of the format that the broker writes.
@@ -65,12 +66,14 @@ impl Concluded<'_> {
         if let Some(log) = host.event_log() {
             evidence = evidence.with(TrustAspect::Configuration, "event-log", *log);
         }
-        vector = match host.boot() {
-            Some(_) => vector.with(Configuration::Approved),
-            None => unknown(vector, TrustAspect::Configuration),
+        vector = match host.boot().is_some_and(|boot| boot.pins_boot()) {
+            true => vector.with(Configuration::Approved),
+            false => unknown(vector, TrustAspect::Configuration),
         };
-        if let Some(measured) = host.measurements() {
-            evidence = evidence.with(TrustAspect::Executables, "pcr-10", measured.quoted.value);
+        if host.measurements().is_some() {
+            if let Some(value) = host.quote().pcrs().get(PcrIndex::IMA) {
+                evidence = evidence.with(TrustAspect::Executables, "pcr-10", Sha256Digest::from_bytes(*value));
+            }
             let approved = host.boot().is_some_and(|boot| boot.executables());
             vector = match approved {
                 true => vector.with(Executables::ApprovedAtBootAndRuntime),

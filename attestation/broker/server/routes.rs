@@ -20,13 +20,14 @@ use super::Refusal;
 use crate::broker::Broker;
 use attest_evidence::exchange::{LONGEST_BOUND, LONGEST_EXCHANGE, LeasesEnded, USUAL_EXCHANGE};
 use attest_evidence::report::{Fault, Report};
-use axum::body::{Bytes, HttpBody as _};
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,17 +105,29 @@ impl<S: Send + Sync> FromRequest<S> for Binary {
 /// Bodies larger than the usual that are read at once: a machine sends one after each boot.
 static ROOM: Semaphore = Semaphore::const_new(8);
 
-/// A body that brings evidence. Whoever sends it has proved nothing yet: of large ones there are few at once.
-struct Attested(Bytes, Option<SemaphorePermit<'static>>);
+/// A body that brings evidence. What is larger than the usual is read on if it begins with a challenge that was given to a
+/// runner, and there are few of these at once.
+struct Attested(Vec<u8>, Option<SemaphorePermit<'static>>);
 
-impl<S: Send + Sync> FromRequest<S> for Attested {
+impl FromRequest<Arc<Broker>> for Attested {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let length = request.body().size_hint().upper();
-        let usual = length.is_some_and(|length| length <= USUAL_EXCHANGE as u64);
-        let room = if usual { None } else { ROOM.acquire().await.ok() };
-        Binary::from_request(request, state).await.map(|Binary(body)| Self(body, room))
+    async fn from_request(request: Request, broker: &Arc<Broker>) -> Result<Self, Refusal> {
+        let mut body = request.into_body();
+        let (mut bytes, mut room) = (Vec::new(), None);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| unreadable(&error.to_string()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            bytes.extend_from_slice(&data);
+            if bytes.len() > LONGEST_EXCHANGE {
+                return Err(unreadable(&format!("it is longer than {LONGEST_EXCHANGE} bytes")));
+            }
+            if bytes.len() > USUAL_EXCHANGE && room.is_none() {
+                broker.check_challenged(&bytes).await?;
+                room = ROOM.acquire().await.ok();
+            }
+        }
+        Ok(Self(bytes, room))
     }
 }
 

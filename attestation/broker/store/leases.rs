@@ -211,13 +211,13 @@ impl Transaction for ReleaseLease {
         let update = release(connection, &self.lease, self.counter, self.signal, self.now, self.audit.at).await?;
         if update == LeaseUpdate::Done {
             record(connection, &self.audit).await?;
+            sqlx::query("UPDATE leases SET closing = ? WHERE id = ?")
+                .bind(self.closing.as_ref().map_or(crate::leases::NOT_SHOWN, |shown| shown.outcome))
+                .bind(self.lease.as_str())
+                .execute(&mut *connection)
+                .await?;
             if let Some(shown) = self.closing {
                 super::remember(connection, shown.runner, shown.clock).await?;
-                sqlx::query("UPDATE leases SET closing = ? WHERE id = ?")
-                    .bind(shown.outcome)
-                    .bind(self.lease.as_str())
-                    .execute(&mut *connection)
-                    .await?;
                 if let Some(alarm) = &shown.alarm {
                     record_alarm(connection, alarm).await?;
                 }
@@ -426,7 +426,8 @@ pub struct ListedLease {
     pub audit: String,
     /// `active`, or how it ended.
     pub state: String,
-    /// What a quote at its end showed of the machine: `same`, `changed`, `rebooted` or `refused`; none without a quote.
+    /// What a quote at its end showed of the machine: `same`, `changed`, `rebooted`, `refused`, `not-allowed`
+    /// or `not-shown`; none while it is held, and where it was taken.
     pub closing: Option<String>,
     /// Whose.
     pub runner: String,

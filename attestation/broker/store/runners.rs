@@ -251,6 +251,15 @@ impl Transaction for SetRunnerState {
         if self.state == RunnerState::Approved {
             return Ok(Vec::new());
         }
+        if self.state == RunnerState::Retired {
+            // It never comes back under this key.
+            for table in ["measured_parts", "measurements"] {
+                sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table} WHERE runner_id = ?")))
+                    .bind(runner)
+                    .execute(&mut *connection)
+                    .await?;
+            }
+        }
         revoke_of_runner(connection, runner, self.at).await
     }
 }

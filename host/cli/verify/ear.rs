@@ -51,6 +51,15 @@ fn in_words(ear: &AttestationResult) -> String {
     let verifier = ear.verifier();
     let mut text =
         format!("appraised by {} ({}) at {}\n", Escaped(&verifier.developer), Escaped(&verifier.build), ear.issued());
+    let lease = ear.extensions().get("ear_attest_run_lease");
+    let of_lease = |name: &str| lease.and_then(|lease| lease.get(name)?.as_str());
+    if let Some(state) = of_lease("state") {
+        let _ = write!(text, "its lease is {}", Escaped(state));
+        let _ = match of_lease("machine") {
+            Some(machine) => writeln!(text, "; at its end the machine was {}", Escaped(machine)),
+            None => writeln!(text),
+        };
+    }
     for (label, appraisal) in ear.submods() {
         let _ = writeln!(text, "{}  {}", Escaped(label), appraisal.status());
         text += &claims(appraisal);

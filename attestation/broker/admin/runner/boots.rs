@@ -5,7 +5,9 @@ use crate::admin::state::State;
 use crate::admin::{Global, print, utc};
 use crate::measurements::joined;
 use crate::store::{BootRow, RunnerRow, Store};
-use attest_appraisal::boot::{Added, ImaRule, ReferenceBoot, References, ReplayedLog, SeenBoot, moment};
+use attest_appraisal::boot::{
+    Added, FileHash, ImaRule, OnViolation, ReferenceBoot, References, ReplayedLog, SeenBoot, moment,
+};
 use attest_evidence::eventlog::{ChangeLine, EventLog, change_words, difference};
 use attest_evidence::exchange::logs::decompress_event_log;
 use attest_evidence::name::RunnerName;
@@ -14,6 +16,7 @@ use attest_evidence::time::{Clock as _, SystemClock};
 use attest_evidence::tpm::PcrValues;
 use attest_evidence::{HashAlgorithm, Sha256Digest, UnixSeconds};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Most measured files that are shown.
 const MOST_SHOWN: usize = 50;
@@ -27,6 +30,9 @@ pub(in crate::admin) struct ApproveBoot {
     /// Allow what its kernel has measured as well, each file by itself. So it is anyway where that was allowed before
     #[arg(long, requires = "diff")]
     ima: bool,
+    /// Allow files that could not be measured reliably, too
+    #[arg(long, requires = "diff")]
+    allow_violations: bool,
     /// Show it, and change nothing
     #[arg(long, requires = "diff")]
     dry_run: bool,
@@ -58,6 +64,10 @@ struct Shown<'a> {
     differences: Vec<PcrLines>,
     /// What its kernel has measured and was not allowed.
     measured: Vec<Added>,
+    /// How many files could not be measured reliably, and whether the rule allows that.
+    violations: Option<(u64, bool)>,
+    /// What the rule takes for the agent's own program: where it lies, by its digest.
+    agent: BTreeMap<FileHash, String>,
     /// The rule, TOML.
     rule: &'a str,
     /// The version of the reference values that it is part of; none with `--dry-run`, or where it is allowed already.
@@ -130,7 +140,7 @@ pub(super) async fn approve(
         pcrs: &seen.row.pcrs,
         facts: facts.map(|boot| boot.facts()),
     };
-    let (ima, measured) = measured(&store, runner, &references, options.ima).await?;
+    let (ima, measured, violations) = measured(&store, runner, &references, options).await?;
     let allowing = ReferenceBoot::allowing(references.free_name(name, now), described);
     let rule = ReferenceBoot { until: options.until, ima, ..allowing };
     let rule_text = References { boots: vec![rule.clone()] }.to_text().map_err(|error| unusable(&error))?;
@@ -146,7 +156,11 @@ pub(super) async fn approve(
         }
     }
     let was_spoken_of = references.speak_of(name);
-    references.boots.push(rule);
+    // What has expired for this runner alone is of no use to anybody, and takes room.
+    references
+        .boots
+        .retain(|other| !(other.runners.iter().eq([name]) && other.until.is_some_and(|until| until <= now)));
+    references.boots.push(rule.clone());
     let version = if options.dry_run {
         None
     } else {
@@ -161,6 +175,8 @@ pub(super) async fn approve(
         compared_with: known.as_ref().map(|known| known.row.last_seen.0),
         differences,
         measured,
+        violations: violations.zip(rule.ima.as_ref().map(|rule| rule.violations == OnViolation::Report)),
+        agent: rule.ima.as_ref().map(|rule| rule.agent.clone()).unwrap_or_default(),
         rule: &rule_text,
         version,
     };
@@ -180,12 +196,12 @@ async fn measured(
     store: &Store,
     runner: &RunnerRow,
     references: &References,
-    wanted: bool,
-) -> Result<(Option<ImaRule>, Vec<Added>), Report> {
+    options: &ApproveBoot,
+) -> Result<(Option<ImaRule>, Vec<Added>, Option<u64>), Report> {
     let name = &runner.runner.name;
     let known = references.boots.iter().rev().filter(|boot| boot.is_for(name)).find_map(|boot| boot.ima.clone());
-    if known.is_none() && !wanted {
-        return Ok((None, Vec::new()));
+    if known.is_none() && !options.ima {
+        return Ok((None, Vec::new(), None));
     }
     let store_error = |error: crate::store::StoreError| error.report();
     let found = store.measurements(runner.id).await.map_err(store_error)?;
@@ -196,8 +212,11 @@ async fn measured(
     let parts = store.measured_parts(runner.id, 0).await.map_err(store_error)?;
     let parts = parts.map(|(_, parts)| parts).unwrap_or_default();
     let list = joined(&parts).map_err(|_| damaged("measurements"))?;
-    let (rule, added) = known.unwrap_or_default().allowing(found.entries(&list));
-    Ok((Some(rule), added))
+    let (mut rule, added) = known.unwrap_or_default().allowing(found.entries(&list));
+    if options.allow_violations {
+        rule.violations = OnViolation::Report;
+    }
+    Ok((Some(rule), added, Some(found.violations())))
 }
 
 /// The boot to compare with: the one before, of those that are remembered.
@@ -265,6 +284,19 @@ fn in_words(shown: &Shown<'_>) -> String {
         for line in &pcr.changes {
             text += &format!("  {:9} {}\n", line.change, line.says);
         }
+    }
+    match shown.violations {
+        None | Some((0, _)) => {}
+        Some((count, true)) => text += &format!("\n{count} files could not be measured reliably; that is allowed\n"),
+        Some((count, false)) => {
+            text += &format!(
+                "\n{count} files could not be measured reliably since boot, which the rule does not allow: the machine won't fit it \
+                 before it reboots, unless `--allow-violations` says so\n"
+            );
+        }
+    }
+    for (digest, path) in &shown.agent {
+        text += &format!("the agent's own program: {} {}\n", String::from(*digest), Escaped(path));
     }
     if !shown.measured.is_empty() {
         text += &format!("\nthe kernel measured {} files that were not allowed\n", shown.measured.len());

@@ -23,7 +23,8 @@ ALTER TABLE boots ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
 -- The token that a job redeemed, by its SHA-256: what is concluded of the job names it.
 ALTER TABLE job_sessions ADD COLUMN token_digest BLOB;
 
--- What a lease was granted to, and what its end showed: `same`, `changed`, `rebooted`, `refused`; NULL: nobody showed it.
+-- What a lease was granted to, and what its end showed: `same`, `changed`, `rebooted`, `refused`, `not-allowed`, `not-shown`;
+-- NULL: it is held, or was taken.
 ALTER TABLE leases ADD COLUMN boot_state    BLOB;
 ALTER TABLE leases ADD COLUMN reset_count   INTEGER;
 ALTER TABLE leases ADD COLUMN restart_count INTEGER;
