@@ -2,10 +2,13 @@
 
 use crate::{read, shown};
 use attest_appraisal::{AttestationKey, ProvenEndorsement, RawQuote};
+use attest_evidence::exchange::logs::{
+    EventLogSent, LARGEST_MEASUREMENTS, Logs, compress, decompress_event_log, decompress_measurements, measurements,
+};
 use attest_evidence::exchange::{
     ActivationRequest, ChallengeKey, ChallengeRequest, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest,
-    EnrolmentToken, Exchange, GrantBody, LONGEST_EXCHANGE, LeaseMessage, LeaseWatch, LeaseWords, LeasesEnded,
-    MOST_LEASES, Request, Sealed, SessionEnd, SessionOpened, SessionRequest, SignedGrant, write_exchange,
+    EnrolmentToken, Exchange, GrantBody, LONGEST_EXCHANGE, LeaseClose, LeaseMessage, LeaseWatch, LeaseWords,
+    LeasesEnded, MOST_LEASES, Request, Sealed, SessionEnd, SessionOpened, SessionRequest, SignedGrant, write_exchange,
 };
 use attest_evidence::report::Explain as _;
 use attest_evidence::{Sha256Digest, UnixSeconds};
@@ -26,6 +29,7 @@ pub fn exchange(bytes: &[u8]) {
         assert!(bytes.len() <= LONGEST_EXCHANGE);
         words(exchange.request);
         let evidence = &exchange.evidence;
+        sent(&evidence.logs);
         let raw = RawQuote { message: evidence.quote, signature: evidence.signature, pcrs: evidence.pcrs };
         if let Err(refused) = raw.parse() {
             shown(&refused.report());
@@ -44,6 +48,25 @@ pub fn exchange(bytes: &[u8]) {
     json::<SessionOpened>(bytes);
 }
 
+/// The logs that come along: never more of them than may be, whatever they were compressed from.
+fn sent(raw: &[(u16, &[u8])]) {
+    let Ok(logs) = Logs::read(raw) else { return };
+    if let Some(EventLogSent::Whole(compressed)) = logs.event_log
+        && let Ok(log) = decompress_event_log(compressed)
+    {
+        assert!(log.len() <= attest_evidence::eventlog::LARGEST_LOG);
+        assert_eq!(decompress_event_log(&compress(&log)), Ok(log));
+    }
+    if let Some(sent) = logs.measurements
+        && let Ok(list) = decompress_measurements(sent.compressed)
+    {
+        assert!(list.len() <= LARGEST_MEASUREMENTS);
+        let (_, again) = measurements(sent.first, &list);
+        assert!(again.starts_with(&sent.first.to_be_bytes()));
+        assert_eq!(decompress_measurements(again.get(8..).unwrap_or_default()), Ok(list));
+    }
+}
+
 /// What may stand behind the challenge.
 fn words(bytes: &[u8]) {
     if let Some(request) = read(bytes, Request::parse(bytes)) {
@@ -54,6 +77,10 @@ fn words(bytes: &[u8]) {
     }
     if let Some(end) = read(bytes, SessionEnd::parse(bytes)) {
         assert_eq!(SessionEnd::parse(&end.to_bytes()), Ok(end));
+    }
+    if let Some(close) = read(bytes, LeaseClose::parse(bytes)) {
+        sealed::<LeaseMessage>(&close.release);
+        assert_eq!(LeaseClose::parse(&close.to_bytes()), Ok(close));
     }
 }
 
