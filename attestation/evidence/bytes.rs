@@ -1,6 +1,8 @@
 //! A strict cursor over untrusted bytes: big-endian, as TPM structures and our own frames are, or little-endian, as logs
 //! of firmware and kernel are.
 
+use serde::de::DeserializeOwned;
+
 /// Where and why bytes could not be read as the structure they claim to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{structure} is malformed at byte {offset}: {problem}")]
@@ -208,6 +210,19 @@ pub fn put_sized_u32(out: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
     out.extend(u32::try_from(bytes.len()).ok()?.to_be_bytes());
     out.extend(bytes);
     Some(())
+}
+
+/// Reads one whole JSON document of the form of `T`.
+pub(crate) fn read_json<T: DeserializeOwned>(
+    structure: &'static str,
+    json: &[u8],
+    wrong: &'static str,
+) -> Result<T, Malformed> {
+    serde_json::from_slice(json).map_err(|error| Malformed {
+        structure,
+        offset: json_offset(json, &error),
+        problem: Problem::Text(wrong),
+    })
 }
 
 /// At which byte of `json` an error is: `serde_json` counts lines and columns.

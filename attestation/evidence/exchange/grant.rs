@@ -1,6 +1,6 @@
 //! What the broker answers with: a signed grant, the secrets sealed beside it.
 
-use crate::bytes::{Malformed, Problem, Reader, json_offset, put_sized_u32};
+use crate::bytes::{Malformed, Reader, put_sized_u32, read_json};
 use crate::digest::{Sha256Digest, base64, hex};
 use crate::exchange::{KeyFormat, SecretUse, StepIdentity};
 use crate::name::{AuditId, BrokerId, KeyName, LeaseId, RunnerName, SecretName};
@@ -137,11 +137,7 @@ impl GrantBody {
     /// # Errors
     /// Refuses what is not exactly this structure.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        serde_json::from_slice(bytes).map_err(|error| Malformed {
-            structure: "grant",
-            offset: json_offset(bytes, &error),
-            problem: Problem::Text("not the JSON of a grant"),
-        })
+        read_json("grant", bytes, "not the JSON of a grant")
     }
 
     /// The bytes to sign.

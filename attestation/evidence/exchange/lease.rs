@@ -1,7 +1,7 @@
 //! Messages about a lease: how it lives on and ends, and how its holder hears that it was taken.
 
 use super::Isolation;
-use crate::bytes::{Malformed, Problem, Reader, json_offset, put_sized_u32};
+use crate::bytes::{Malformed, Problem, Reader, put_sized_u32, read_json};
 use crate::digest::Sha256Digest;
 use crate::name::LeaseId;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -76,11 +76,7 @@ impl LeaseClose {
     /// # Errors
     /// Refuses what is not exactly one of these.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        serde_json::from_slice(bytes).map_err(|error| Malformed {
-            structure: "end of a lease",
-            offset: json_offset(bytes, &error),
-            problem: Problem::Text("not the words of a lease's end"),
-        })
+        read_json("end of a lease", bytes, "not the words of a lease's end")
     }
 
     /// The part of `bound` that follows the challenge.
@@ -198,11 +194,7 @@ impl<'a, T: LeaseWords> Sealed<'a, T> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let message = reader.sized_u32("message", LONGEST_MESSAGE)?;
         let mac = reader.array()?;
-        let claimed = serde_json::from_slice(message).map_err(|error| Malformed {
-            structure: "lease message",
-            offset: json_offset(message, &error),
-            problem: Problem::Text("not the JSON of a lease message"),
-        })?;
+        let claimed = read_json("lease message", message, "not the JSON of a lease message")?;
         Ok(Self { bytes: message, mac, claimed })
     }
 

@@ -4,7 +4,7 @@
 //! own ([`session_qualifying_data`]): the token is bound to the attestation key that redeems it.
 
 use super::Isolation;
-use crate::bytes::{Malformed, Problem, json_offset};
+use crate::bytes::{Malformed, read_json};
 use crate::digest::Sha256Digest;
 use crate::name::JobSessionId;
 use serde::{Deserialize, Serialize};
@@ -45,11 +45,7 @@ impl SessionRequest {
     /// # Errors
     /// Refuses what is not exactly one of these.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        serde_json::from_slice(bytes).map_err(|error| Malformed {
-            structure: "session request",
-            offset: json_offset(bytes, &error),
-            problem: Problem::Text("not the words of a redemption"),
-        })
+        read_json("session request", bytes, "not the words of a redemption")
     }
 
     /// The part of `bound` that follows the challenge.
@@ -88,11 +84,7 @@ impl SessionEnd {
     /// # Errors
     /// Refuses what is not exactly one of these.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        serde_json::from_slice(bytes).map_err(|error| Malformed {
-            structure: "end of a session",
-            offset: json_offset(bytes, &error),
-            problem: Problem::Text("not the words of a job's end"),
-        })
+        read_json("end of a session", bytes, "not the words of a job's end")
     }
 
     /// The part of `bound` that follows the challenge.
