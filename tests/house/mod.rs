@@ -3,6 +3,7 @@
 mod codes;
 mod dependencies;
 mod help;
+mod json;
 mod proofs;
 
 use std::path::{Path, PathBuf};

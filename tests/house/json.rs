@@ -1,0 +1,100 @@
+//! The page about JSON says what the programs print.
+
+use crate::support::{programs, run};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The samples of `docs/reference/json.md`, by schema.
+fn samples() -> BTreeMap<String, Value> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/json.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks = page.split("```json\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let read = |block: &str| {
+        let sample: Value = serde_json::from_str(block).unwrap();
+        (sample["schema"].as_str().unwrap().to_owned(), sample)
+    };
+    blocks.map(read).collect()
+}
+
+/// Whether a document has the members of a sample, and no others, each of its type.
+fn like(at: &str, sample: &Value, printed: &Value) {
+    match (sample, printed) {
+        (_, Value::Null) => {}
+        (Value::Object(sample), Value::Object(printed)) => {
+            if let Some(any) = sample.get("…") {
+                assert!(!printed.is_empty(), "{at} is empty");
+                return printed.iter().for_each(|(name, value)| like(&format!("{at}.{name}"), any, value));
+            }
+            let names = |members: &serde_json::Map<String, Value>| {
+                let mut names: Vec<String> = members.keys().cloned().collect();
+                names.sort();
+                names
+            };
+            assert_eq!(names(sample), names(printed), "{at}");
+            for (name, value) in printed {
+                like(&format!("{at}.{name}"), &sample[name], value);
+            }
+        }
+        (Value::Array(sample), Value::Array(printed)) => {
+            let Some(sample) = sample.first() else { return };
+            printed.iter().for_each(|value| like(&format!("{at}[]"), sample, value));
+        }
+        (sample, printed) => {
+            assert_eq!(std::mem::discriminant(sample), std::mem::discriminant(printed), "{at}: {printed}");
+        }
+    }
+}
+
+#[test]
+fn what_programs_print_is_what_the_page_says() {
+    let data = |path: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testdata").join(path);
+    let boot = |file: &str| data("vm/secure-boot").join(file);
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    let log = text(boot("eventlog.bin"));
+    let folder = crate::support::directory();
+    let quoted = folder.path().join("pcrs.json");
+    let all: Value = serde_json::from_slice(&std::fs::read(boot("pcrs.json")).unwrap()).unwrap();
+    let of_quote = |index: &u8| *index <= 10 || *index == 14;
+    let pcrs = (0..24_u8).filter(of_quote).map(|index| (index.to_string(), all["sha256"][index.to_string()].clone()));
+    let pcrs = serde_json::json!({ "sha256": pcrs.collect::<serde_json::Map<_, _>>() });
+    std::fs::write(&quoted, pcrs.to_string()).unwrap();
+    let nonce = std::fs::read_to_string(boot("nonce")).unwrap();
+    let quote = [
+        ("--message", text(boot("quote-ecc-sha256.msg"))),
+        ("--signature", text(boot("quote-ecc-sha256.sig"))),
+        ("--ak", text(boot("ak-ecc.tpmt"))),
+        ("--nonce", nonce.trim().to_owned()),
+        ("--pcrs", text(quoted)),
+        ("--eventlog", log.clone()),
+        ("--ima", text(boot("ima.bin"))),
+    ];
+    let quote: Vec<String> = quote.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let other = text(data("vm/other-kernel/eventlog.bin"));
+    let root = text(boot("ca-root.der"));
+    let chain = text(boot("ca-issuer.der"));
+    let ek = text(boot("ek-rsa.der"));
+    let made = std::fs::read_to_string(boot("made")).unwrap();
+    let commands = [
+        words(&["eventlog", "replay", &log]),
+        words(&["eventlog", "show", &log]),
+        words(&["eventlog", "diff", &log, &other]),
+        words(&["ima", "replay", &text(boot("ima.bin"))]),
+        [words(&["verify", "quote"]), quote].concat(),
+        words(&["verify", "ek", &ek, "--chain", &chain, "--root", &root, "--class", "software", "--at", made.trim()]),
+        words(&["help", "AR-E506"]),
+        words(&["eventlog", "replay", &text(boot("nonce"))]),
+    ];
+    let mut samples = samples();
+    for command in commands {
+        let output = run(Command::new(programs().join("attest-run")).arg("--json").args(&command));
+        let printed: Value = serde_json::from_str(&output.stdout)
+            .unwrap_or_else(|error| panic!("{command:?}: {error}\n{}\n{}", output.stdout, output.stderr));
+        let schema = printed["schema"].as_str().unwrap();
+        let sample = samples.remove(schema).unwrap_or_else(|| panic!("{command:?} prints {schema}"));
+        like(schema, &sample, &printed);
+    }
+    assert!(samples.is_empty(), "the page has samples that no command here prints: {samples:?}");
+}
