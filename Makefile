@@ -29,8 +29,8 @@ test: test-packages build steps ## Run all tests. Some need root: they start pro
 
 .PHONY: vm-test
 vm-test: vm-evidence ## Test with evidence that virtual machines make afresh
-	ATTEST_VM_EVIDENCE=$(abspath target/vm/evidence) $(CARGO) test --release -p attest-evidence-tests vm::
-	ATTEST_VM_EVIDENCE=$(abspath target/vm/evidence) $(CARGO) test --release --test attest exchange::vm::
+	TSS2_LOG=all+none ATTEST_VM_EVIDENCE=$(abspath target/vm/evidence) \
+	$(CARGO) test --release --workspace --test attest --test evidence vm::
 
 .PHONY: vm-evidence
 vm-evidence: target/vm/packages ## Boot virtual machines with Secure Boot, TPM and IMA, and keep what they say. One to three minutes

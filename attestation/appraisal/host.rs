@@ -64,6 +64,7 @@ pub struct AppraisedHost {
     secure_boot: Option<bool>,
     event_log: Option<Sha256Digest>,
     measurements: Option<MeasuredSoFar>,
+    rebooted: Option<bool>,
 }
 
 /// What a kernel measured, in numbers.
@@ -206,6 +207,7 @@ impl QuotedHost {
                 .filter(|_| self.quote.pcrs().get(PcrIndex::SECURE_BOOT).is_some())
                 .and_then(|boot| boot.facts().trusted_secure_boot()),
             event_log: evidence.event_log.map(|(digest, _)| digest),
+            rebooted: evidence.last.map(|last| last.rebooted(self.quote.clock())),
             measurements: measurements.map(|all| MeasuredSoFar { quoted: all.quoted(), violations: all.violations() }),
             quoted: self,
         })
@@ -285,6 +287,12 @@ impl AppraisedHost {
 }
 
 impl AppraisedHost {
+    /// Whether it was booted, or its TPM restarted, since it was last believed: since its enrolment at the first time. None
+    /// where nothing is known of before.
+    pub const fn rebooted(&self) -> Option<bool> {
+        self.rebooted
+    }
+
     /// What its kernel measured. None where it sent nothing of that.
     pub const fn measurements(&self) -> Option<&MeasuredSoFar> {
         self.measurements.as_ref()

@@ -87,15 +87,21 @@ impl Broker {
         let row = self.store.enrolment(&request.enrolment).await?.filter(|row| now < row.expires).ok_or_else(gone)?;
         let token = self.store.token(&row.token).await?.filter(|token| now < token.expires).ok_or_else(gone)?;
         let key = AttestationKey::check(&row.ak).map_err(|refused| Refusal::of(&refused.report()))?;
-        if row.by_quote {
-            let expected = enrolment_qualifying_data(&row.proof);
-            let raw = RawQuote { message: &request.proof, signature: &request.signature, pcrs: &[] };
-            let selection = PcrSelection::from_bits([0; 3]);
-            let verified = raw.parse().and_then(|quote| quote.verify(&key, &expected, selection, &AwsLc));
-            if let Err(refused) = verified {
-                return Err(self.refuse_enrolment(&token, &refused.report()).await);
-            }
-        } else {
+        let quoted = |message| {
+            let raw = RawQuote { message, signature: &request.signature, pcrs: &[] };
+            let (expected, selection) = (enrolment_qualifying_data(&row.proof), PcrSelection::from_bits([0; 3]));
+            raw.parse().and_then(|quote| quote.verify(&key, &expected, selection, &AwsLc))
+        };
+        let quote = match (row.by_quote, request.quote.is_empty()) {
+            (true, _) => Some(quoted(&request.proof)),
+            (false, false) => Some(quoted(&request.quote)),
+            (false, true) => None,
+        };
+        let quote = match quote.transpose() {
+            Ok(quote) => quote,
+            Err(refused) => return Err(self.refuse_enrolment(&token, &refused.report()).await),
+        };
+        if !row.by_quote {
             let proof = Sha256Digest::of(&request.proof);
             if !bool::from(proof.as_bytes().ct_eq(row.proof.as_bytes())) {
                 let report = Report::new("AR-N103", Fault::Identity, "the TPM did not activate the credential")
@@ -117,6 +123,7 @@ impl Broker {
             state,
             audit: Entry::new(now, Kind::Enrolment, &body)?,
             enrolment: row.clone(),
+            clock: quote.map(|quote| quote.clock()),
         };
         match self.store.commit(finish).await? {
             Finished::Enrolled => {}

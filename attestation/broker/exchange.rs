@@ -511,6 +511,7 @@ impl Serialize for GrantedEntry<'_> {
         map.serialize_entry("boot", &self.host.boot().map(|boot| boot.name()))?;
         map.serialize_entry("secure_boot", &self.host.secure_boot())?;
         map.serialize_entry("event_log", &self.host.event_log())?;
+        map.serialize_entry("rebooted", &self.host.rebooted())?;
         let measured = self.host.measurements();
         map.serialize_entry("measurements", &measured.map(|all| (all.quoted.count, all.quoted.value, all.violations)))?;
         map.serialize_entry("tpm_clock", &(clock.clock, clock.reset_count, clock.restart_count, clock.safe))?;

@@ -139,14 +139,18 @@ impl Agent {
         let activation = match challenge {
             EnrolmentChallenge::Activate { enrolment, id_object, encrypted_secret } => {
                 let credential = Credential { id_object, encrypted_secret };
-                let proof = self
+                let (proof, quote) = self
                     .tpm()
                     .run(move |device| {
                         device.use_attestation_key(&credentials)?;
-                        device.activate(&credential)
+                        let proof = device.activate(&credential)?;
+                        let qualifying_data = enrolment_qualifying_data(&proof.expose(Sha256Digest::of));
+                        let quote = device.quote(PcrSelection::from_bits([0; 3]), &qualifying_data)?;
+                        Ok((proof, quote))
                     })
                     .await?;
-                ActivationRequest { enrolment, proof: secret_of(&proof), signature: Vec::new() }
+                let (proof, signature) = (secret_of(&proof), quote.signature);
+                ActivationRequest { enrolment, proof, signature, quote: quote.message }
             }
             EnrolmentChallenge::Quote { enrolment, qualifying_data } => {
                 let qualifying_data = enrolment_qualifying_data(&qualifying_data);
@@ -157,7 +161,7 @@ impl Agent {
                         device.quote(PcrSelection::from_bits([0; 3]), &qualifying_data)
                     })
                     .await?;
-                ActivationRequest { enrolment, proof: quote.message, signature: quote.signature }
+                ActivationRequest { enrolment, proof: quote.message, signature: quote.signature, quote: Vec::new() }
             }
         };
         let outcome = client.finish_enrolment(&activation).await?;

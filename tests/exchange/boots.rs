@@ -213,7 +213,13 @@ async fn q11_a_tpm_whose_counts_went_back_is_refused() {
     }
     let broker = Broker::start();
     let mut machine = Machine::booted(&broker, boot(true, "vmlinuz")).await;
+    // A reboot is seen from the enrolment on.
+    let rebooted = async || broker.audit().await.pop().unwrap().1["rebooted"].clone();
+    machine.reboot(boot(true, "vmlinuz"), |_| {}).await;
     machine.ask().await.unwrap();
+    assert_eq!(rebooted().await, true);
+    machine.ask().await.unwrap();
+    assert_eq!(rebooted().await, false);
     let snapshot = directory();
     machine.reboot(boot(true, "vmlinuz"), |state| copy(state, snapshot.path())).await;
     machine.ask().await.unwrap();

@@ -5,8 +5,9 @@ use attest_agent::{BrokerClient, BrokerError};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
     ActivationRequest, Endorsement, EnrolmentChallenge, EnrolmentRequest, EnrolmentToken, Isolation, Pins, RunnerState,
+    enrolment_qualifying_data,
 };
-use attest_evidence::tpm::Credential;
+use attest_evidence::tpm::{Credential, PcrSelection};
 use attest_tpm::{AttestationKey, Endorsed, Tpm};
 
 /// A TPM with an attestation key, ready to quote.
@@ -73,7 +74,7 @@ async fn q06_an_attestation_key_of_another_tpm_is_not_activated() {
         let credential = credential.clone();
         assert!(tpm.run(move |device| device.activate(&credential)).await.is_err());
     }
-    let guess = ActivationRequest { enrolment, proof: vec![0; 32], signature: Vec::new() };
+    let guess = ActivationRequest { enrolment, proof: vec![0; 32], signature: Vec::new(), quote: Vec::new() };
     assert_eq!(refusal(client.finish_enrolment(&guess).await), "AR-N103");
     assert!(broker.rows("SELECT name FROM runners").await.is_empty());
 }
@@ -97,7 +98,12 @@ async fn q08_nobody_takes_over_a_runner_s_name() {
         let EnrolmentChallenge::Activate { enrolment, id_object, encrypted_secret } = challenge else { panic!() };
         let credential = Credential { id_object, encrypted_secret };
         let proof = tpm.run(move |device| device.activate(&credential)).await.unwrap();
-        let activation = ActivationRequest { enrolment, proof: proof.expose(<[u8]>::to_vec), signature: Vec::new() };
+        let activation = ActivationRequest {
+            enrolment,
+            proof: proof.expose(<[u8]>::to_vec),
+            signature: Vec::new(),
+            quote: Vec::new(),
+        };
         finished.push((client, activation, tpm, directory));
     }
     let (one, other) =
@@ -128,7 +134,14 @@ async fn a_token_is_good_for_one_enrolment() {
     let EnrolmentChallenge::Activate { enrolment, id_object, encrypted_secret } = challenge else { panic!() };
     let credential = Credential { id_object, encrypted_secret };
     let proof = tpm.run(move |device| device.activate(&credential)).await.unwrap();
-    let activation = ActivationRequest { enrolment, proof: proof.expose(<[u8]>::to_vec), signature: Vec::new() };
+    // A quote beside it has to be one for this.
+    let other = enrolment_qualifying_data(&Sha256Digest::of(b"another enrolment"));
+    let quote = tpm.run(move |device| device.quote(PcrSelection::from_bits([0; 3]), &other)).await.unwrap();
+    let proof = proof.expose(<[u8]>::to_vec);
+    let (enrolment_id, signature) = (enrolment.clone(), quote.signature);
+    let stale = ActivationRequest { enrolment: enrolment_id, proof: proof.clone(), signature, quote: quote.message };
+    assert_eq!(refusal(client.finish_enrolment(&stale).await), "AR-E206");
+    let activation = ActivationRequest { enrolment, proof, signature: Vec::new(), quote: Vec::new() };
     let outcome = client.finish_enrolment(&activation).await.unwrap();
     assert_eq!((outcome.state, outcome.class.as_str()), (RunnerState::Approved, "software"));
     assert_eq!(refusal(client.finish_enrolment(&activation).await), "AR-N101");

@@ -24,7 +24,6 @@ fn like(at: &str, sample: &Value, printed: &Value) {
         (_, Value::Null) => {}
         (Value::Object(sample), Value::Object(printed)) => {
             if let Some(any) = sample.get("…") {
-                assert!(!printed.is_empty(), "{at} is empty");
                 return printed.iter().for_each(|(name, value)| like(&format!("{at}.{name}"), any, value));
             }
             let names = |members: &serde_json::Map<String, Value>| {

@@ -6,11 +6,11 @@ use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
     ActivationRequest, Challenge, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, EnrolmentToken,
     GrantBody, Isolation, RawEvidence, Request, SessionEnd, SessionOpened, SessionRequest, SignedGrant, StepIdentity,
-    qualifying_data, session_end_qualifying_data, session_qualifying_data, write_bound, write_exchange,
-    write_session_bound, write_session_end_bound,
+    enrolment_qualifying_data, qualifying_data, session_end_qualifying_data, session_qualifying_data, write_bound,
+    write_exchange, write_session_bound, write_session_end_bound,
 };
 use attest_evidence::name::{JobSessionId, Stage};
-use attest_evidence::tpm::Credential;
+use attest_evidence::tpm::{Credential, PcrSelection};
 use attest_tpm::{AttestationKey, Endorsed, QuoteOutput, Tpm, Transport};
 use hpke::kem::X25519HkdfSha256;
 use hpke::{Kem, Serializable as _};
@@ -75,7 +75,11 @@ impl Rig {
         };
         let credential = Credential { id_object, encrypted_secret };
         let proof = tpm.run(move |device| device.activate(&credential)).await.unwrap();
-        let activation = ActivationRequest { enrolment, proof: proof.expose(<[u8]>::to_vec), signature: Vec::new() };
+        let qualifying = enrolment_qualifying_data(&proof.expose(Sha256Digest::of));
+        let nothing = PcrSelection::from_bits([0; 3]);
+        let quote = tpm.run(move |device| device.quote(nothing, &qualifying)).await.unwrap();
+        let (proof, signature) = (proof.expose(<[u8]>::to_vec), quote.signature);
+        let activation = ActivationRequest { enrolment, proof, signature, quote: quote.message };
         let outcome = client.finish_enrolment(&activation).await?;
         let client = BrokerClient::new(broker.url().parse().unwrap(), &outcome.tls_root).unwrap();
         let (private, public) = X25519HkdfSha256::gen_keypair();

@@ -204,7 +204,11 @@ async fn a_cloud_s_attestation_key_is_believed_for_its_certificate() {
     device.use_attestation_key(&key.credentials).unwrap();
     let none = attest_evidence::tpm::PcrSelection::from_bits([0; 3]);
     let quote = device.quote(none, &qualifying_data).unwrap();
-    let activation =
-        attest_evidence::exchange::ActivationRequest { enrolment, proof: quote.message, signature: quote.signature };
+    let activation = attest_evidence::exchange::ActivationRequest {
+        enrolment,
+        proof: quote.message,
+        signature: quote.signature,
+        quote: Vec::new(),
+    };
     assert_eq!(refusal(client.finish_enrolment(&activation).await), "AR-E206");
 }

@@ -6,7 +6,7 @@ use crate::audit::Entry;
 use attest_appraisal::{AttestationKey, EnrolledRunner, TpmClass};
 use attest_evidence::exchange::{Isolation, RunnerState};
 use attest_evidence::name::{EnrolmentId, LeaseId, RunnerName};
-use attest_evidence::tpm::TpmName;
+use attest_evidence::tpm::{ClockInfo, TpmName};
 use attest_evidence::{Sha256Digest, UnixSeconds};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
@@ -165,6 +165,8 @@ pub struct FinishEnrolment {
     pub runner: RunnerName,
     /// Whether it may ask at once.
     pub state: RunnerState,
+    /// Where its TPM is, if a quote has told: its clock and counts go on from there.
+    pub clock: Option<ClockInfo>,
     /// What the audit log says of it.
     pub audit: Entry,
 }
@@ -203,9 +205,9 @@ impl Transaction for FinishEnrolment {
             .bind(self.enrolment.token.as_slice())
             .execute(&mut *connection)
             .await?;
-        sqlx::query(
+        let runner = sqlx::query(
             "INSERT INTO runners (name, endorsed, certified, ak_name, ak, class, isolation, state, enrolled)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
         )
         .bind(self.runner.as_str())
         .bind(self.enrolment.endorsed.as_bytes().as_slice())
@@ -216,8 +218,11 @@ impl Transaction for FinishEnrolment {
         .bind(self.enrolment.isolation.as_str())
         .bind(self.state.as_str())
         .bind(seconds(self.audit.at))
-        .execute(&mut *connection)
+        .fetch_one(&mut *connection)
         .await?;
+        if let Some(clock) = self.clock {
+            super::remember(connection, runner.get(0), clock).await?;
+        }
         record(connection, &self.audit).await?;
         Ok(Finished::Enrolled)
     }

@@ -153,9 +153,13 @@ pub struct ActivationRequest {
     /// The activated secret, or `TPMS_ATTEST` of the quote.
     #[serde(with = "base64")]
     pub proof: Vec<u8>,
-    /// `TPMT_SIGNATURE` of the quote; empty after an activation.
+    /// `TPMT_SIGNATURE` of the quote; empty where there is none.
     #[serde(with = "base64")]
     pub signature: Vec<u8>,
+    /// After an activation: `TPMS_ATTEST` of a quote by the new key, over no PCR, with the activated secret's digest as
+    /// qualifying data. It tells where the TPM's clock and counts are. Empty where there is none.
+    #[serde(default, with = "base64")]
+    pub quote: Vec<u8>,
 }
 
 /// What the runner has after an enrolment.
