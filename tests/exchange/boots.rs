@@ -90,6 +90,8 @@ async fn a_boot_that_changed_is_refused_by_its_event_shown_in_words_and_allowed(
     let refused = report(machine.ask().await);
     assert_eq!((refused.code.as_str(), fact(&refused, "pcr")), ("AR-E802", "8"), "{refused}");
     assert!(refused.what.contains("grub_cmd: linux /vmlinuz-2 root=/dev/sda1"), "{refused}");
+    let of = |kernel: &str| Sha256Digest::of(format!("linux /{kernel} root=/dev/sda1").as_bytes()).to_string();
+    assert_eq!((fact(&refused, "wanted"), fact(&refused, "got")), (&*of("vmlinuz-1"), &*of("vmlinuz-2")));
     // The label on the event may say anything: what was measured decides.
     let mut relabelled = machine.log.clone();
     let at = relabelled.windows(9).position(|part| part == b"vmlinuz-2").unwrap();

@@ -141,6 +141,8 @@ pub enum BootRefused {
         words: String,
         /// What was extended.
         digest: Sha256Digest,
+        /// What may have been, as the block has it.
+        wanted: Vec<ReferenceEvent>,
     },
     /// Rules about what the kernel measured, and nothing of that came.
     #[error("`{block}` looks at what the kernel measured, and the runner sent nothing of it")]
@@ -298,7 +300,8 @@ impl ReferenceBoot {
             let stranger = facts.of_pcr(pcr.0).find(|event| !allowed.iter().any(|one| one.digest == event.digest));
             if let Some(event) = stranger {
                 let (words, digest) = (event.words.clone(), event.digest);
-                return Err(BootRefused::Event { block: block(), pcr: pcr.0, event: event.number, words, digest });
+                let (event, wanted) = (event.number, allowed.clone());
+                return Err(BootRefused::Event { block: block(), pcr: pcr.0, event, words, digest, wanted });
             }
             *passed += 1;
         }
@@ -369,6 +372,16 @@ impl SecureBootRule {
     }
 }
 
+/// Digests that were allowed, as many as a person looks at.
+fn any_of(wanted: &[ReferenceEvent]) -> String {
+    const MOST: usize = 8;
+    let mut text: Vec<String> = wanted.iter().take(MOST).map(|one| one.digest.to_string()).collect();
+    if wanted.len() > MOST {
+        text.push(format!("one of {} more", wanted.len() - MOST));
+    }
+    if text.is_empty() { "nothing".to_owned() } else { text.join(" or ") }
+}
+
 impl BootRefused {
     /// Whether it is about what ran, and not about what was booted.
     pub const fn is_about_measurements(&self) -> bool {
@@ -404,9 +417,12 @@ impl Explain for BootRefused {
                 report("AR-E804").fact("wanted", wanted).fact("missing", missing).hint("update the machine's dbx")
             }
             Self::Signer { digest, .. } => report("AR-E805").fact("got", digest).hint(update),
-            Self::Event { pcr, event, digest, .. } => {
-                report("AR-E802").fact("pcr", pcr).fact("event", event).fact("got", digest).hint(update)
-            }
+            Self::Event { pcr, event, digest, wanted, .. } => report("AR-E802")
+                .fact("pcr", pcr)
+                .fact("event", event)
+                .fact("wanted", any_of(wanted))
+                .fact("got", digest)
+                .hint(update),
             Self::NoMeasurements { .. } => report("AR-E811").hint(
                 "the agent reads /sys/kernel/security/ima/binary_runtime_measurements where its TPM is a device; the kernel measures with `ima_policy=tcb` on its command line",
             ),
