@@ -3,10 +3,10 @@
 
 use super::machine::{Machine, boot, fact, pcr, report, variable};
 use crate::support::{Broker, directory, refusal};
-use attest_evidence::Sha256Digest;
 use attest_evidence::eventlog::{EventLog, EventType};
 use attest_evidence::exchange::logs;
 use attest_evidence::uefi::Guid;
+use attest_evidence::{HashAlgorithm, Sha256Digest};
 use std::path::Path;
 
 #[tokio::test]
@@ -242,5 +242,72 @@ async fn q11_a_tpm_whose_counts_went_back_is_refused() {
     assert_eq!(refusal(machine.rig.redeem("a token").await), "AR-E901");
     // It stays so until it has caught up.
     machine.reboot(boot(true, "vmlinuz"), |_| {}).await;
+    machine.ask().await.unwrap();
+}
+
+/// An event that says from which locality the TPM was started. It extends nothing.
+fn locality(from: u8) -> Vec<u8> {
+    let data = [b"StartupLocality\0".as_slice(), &[from]].concat();
+    let mut event = 0_u32.to_le_bytes().to_vec();
+    event.extend(EventType::NO_ACTION.0.to_le_bytes());
+    event.extend(1_u32.to_le_bytes());
+    event.extend(HashAlgorithm::Sha256.id().to_le_bytes());
+    event.extend([0; 32]);
+    event.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+    event.extend(data);
+    event
+}
+
+#[tokio::test]
+async fn l03_a_startup_locality_that_is_not_the_tpm_s_is_refused() {
+    let broker = Broker::start();
+    let machine = Machine::booted(&broker, boot(true, "vmlinuz-1")).await;
+    let log = &machine.log;
+    let first = EventLog::parse(log).unwrap().events()[1].offset;
+    let with = |events: &[Vec<u8>]| [&log[..first], &events.concat(), &log[first..]].concat();
+    // What is true may be said. What is not leads PCR 0 elsewhere.
+    machine.ask_with(&with(&[locality(0)])).await.unwrap();
+    for forged in [3, 4] {
+        let refused = report(machine.ask_with(&with(&[locality(forged)])).await);
+        assert_eq!((refused.code.as_str(), fact(&refused, "pcr")), ("AR-E506", "0"), "{forged}");
+    }
+    for (what, log) in [
+        ("none that there is", with(&[locality(9)])),
+        ("said twice", with(&[locality(0), locality(0)])),
+        ("too late", [log.as_slice(), &locality(0)].concat()),
+    ] {
+        assert_eq!(refusal(machine.ask_with(&log).await), "AR-E505", "{what}");
+    }
+    machine.ask().await.unwrap();
+}
+
+#[tokio::test]
+async fn l04_absurd_lengths_and_sizes_are_refused_at_once_and_cost_nothing() {
+    let broker = Broker::start();
+    let machine = Machine::booted(&broker, boot(true, "vmlinuz-1")).await;
+    let log = &machine.log;
+    let events = EventLog::parse(log).unwrap().events().iter().map(|event| event.offset).collect::<Vec<_>>();
+    let patched = |at: usize, value: u32| {
+        let mut log = log.clone();
+        log[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        log
+    };
+    // Of the second event: how many digests it has, and how long its data are. Of the header: how long it is.
+    let (count, size) = (events[1] + 8, events[1] + 8 + 4 + 2 + 32);
+    let mut cases = Vec::new();
+    for value in [1 << 31, u32::MAX] {
+        for at in [count, size, 28] {
+            cases.push((format!("{value:#x} at byte {at}"), logs::event_log(&patched(at, value)), "AR-E501"));
+        }
+    }
+    let junk: Vec<u8> = (0..600_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    cases.push(("10 MB of zeros".to_owned(), logs::event_log(&vec![0; 10_000_000]), "AR-X106"));
+    cases.push(("longer than a log may be".to_owned(), (1, junk.clone()), "AR-X101"));
+    cases.push(("junk".to_owned(), (1, junk[..400_000].to_vec()), "AR-X106"));
+    for (what, sent, code) in cases {
+        let began = std::time::Instant::now();
+        assert_eq!(refusal(machine.send(&[sent]).await), code, "{what}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{what}: {:?}", began.elapsed());
+    }
     machine.ask().await.unwrap();
 }

@@ -212,3 +212,26 @@ async fn a_cloud_s_attestation_key_is_believed_for_its_certificate() {
     };
     assert_eq!(refusal(client.finish_enrolment(&activation).await), "AR-E206");
 }
+
+#[tokio::test]
+async fn q07_a_program_that_passes_for_hardware_is_software_by_its_chain_alone() {
+    let broker = Broker::start();
+    let swtpm = Swtpm::certified();
+    // No root of a program's maker comes with the broker, whatever its certificate says of a manufacturer.
+    assert_eq!(refusal(Rig::with_tpm(&broker, "r", swtpm.transport()).await.map(drop)), "AR-E403");
+    let (root, issuer) = swtpm.authority();
+    broker.admin(&["root", "add", "--class", "software", root.to_str().unwrap()]).ok();
+    broker.admin(&["root", "add", "--intermediate", issuer.to_str().unwrap()]).ok();
+    let certified = Rig::with_tpm(&broker, "certified", swtpm.transport()).await.unwrap();
+    // Without a certificate it is one too.
+    let bare = Rig::enrolled(&broker, "bare").await;
+    let rule = broker.state().with_file_name("references.toml");
+    let hardware =
+        "[[boot]]\nname = \"hardware\"\nclasses = [\"discrete\", \"firmware\", \"virtual\"]\n[boot.pcrs]\n0 = []\n";
+    std::fs::write(&rule, hardware).unwrap();
+    broker.admin(&["reference", "apply", rule.to_str().unwrap()]).ok();
+    for rig in [certified, bare] {
+        assert_eq!(rig.outcome.class, "software");
+        assert_eq!(refusal(rig.send(rig.exchange(&rig.request()).await).await), "AR-E806");
+    }
+}
