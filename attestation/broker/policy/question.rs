@@ -280,6 +280,24 @@ impl CiJob {
     }
 }
 
+impl Measured {
+    /// What is text in it, by the schema's words.
+    fn texts(&self) -> [(&'static str, &str); 10] {
+        [
+            ("runner", &self.runner),
+            ("tpm_class", &self.tpm_class),
+            ("isolation", &self.isolation),
+            ("boot_state", &self.boot_state),
+            ("boot", &self.boot),
+            ("secure_boot", &self.secure_boot),
+            ("executables", &self.executables),
+            ("violations", &self.violations),
+            ("component", &self.component),
+            ("manifest", &self.manifest),
+        ]
+    }
+}
+
 /// What was merely said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -394,33 +412,10 @@ impl Question {
     /// The question for Cedar. `schema`, if it is given, is held against it: what this function makes of a question always
     /// fits, so that only tests ask for that.
     pub(super) fn prepare(&self, groups: &Groups, schema: Option<&Schema>) -> Result<Prepared, String> {
-        let Measured {
-            runner,
-            tpm_class,
-            isolation,
-            boot_state,
-            boot,
-            secure_boot,
-            executables,
-            violations,
-            component,
-            manifest,
-            arguments,
-            job,
-        } = &self.measured;
-        let mut measured = vec![
-            ("runner", text(runner)),
-            ("tpm_class", text(tpm_class)),
-            ("isolation", text(isolation)),
-            ("boot_state", text(boot_state)),
-            ("boot", text(boot)),
-            ("secure_boot", text(secure_boot)),
-            ("executables", text(executables)),
-            ("violations", text(violations)),
-            ("component", text(component)),
-            ("manifest", text(manifest)),
-            ("arguments", RestrictedExpression::new_set(arguments.iter().map(|argument| text(argument)))),
-        ];
+        let Measured { runner, component, arguments, job, .. } = &self.measured;
+        let mut measured: Vec<_> = self.measured.texts().into_iter().map(|(name, value)| (name, text(value))).collect();
+        let arguments = RestrictedExpression::new_set(arguments.iter().map(|argument| text(argument)));
+        measured.push(("arguments", arguments));
         if let Some(job) = job {
             let mut fields: Vec<_> = job.texts().into_iter().map(|(name, value)| (name, text(value))).collect();
             fields.push(("exact", RestrictedExpression::new_bool(job.exact)));
@@ -488,32 +483,8 @@ impl Question {
                 texts.iter().find(|(known, _)| known == name).map(|(_, value)| (*value).to_owned())
             }
             ["measured", name] => {
-                let Measured {
-                    runner,
-                    tpm_class,
-                    isolation,
-                    boot_state,
-                    boot,
-                    secure_boot,
-                    executables,
-                    violations,
-                    component,
-                    manifest,
-                    ..
-                } = &self.measured;
-                let known = [
-                    ("runner", runner),
-                    ("tpm_class", tpm_class),
-                    ("isolation", isolation),
-                    ("boot_state", boot_state),
-                    ("boot", boot),
-                    ("secure_boot", secure_boot),
-                    ("executables", executables),
-                    ("violations", violations),
-                    ("component", component),
-                    ("manifest", manifest),
-                ];
-                known.iter().find(|(known, _)| known == name).map(|(_, value)| (*value).clone())
+                let texts = self.measured.texts();
+                texts.iter().find(|(known, _)| known == name).map(|(_, value)| (*value).to_owned())
             }
             _ => None,
         }
