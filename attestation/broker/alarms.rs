@@ -50,6 +50,8 @@ pub enum AlarmKind {
     MachineChanged,
     /// A message about a lease came from somebody who does not hold it.
     ForgedLeaseMessage,
+    /// A secret came to light: a step wrote it, or a server sent it back.
+    SecretExposed,
     /// The wall clock was set while leases were held.
     ClockSet,
     /// Nothing: whether the webhook works.
@@ -58,7 +60,7 @@ pub enum AlarmKind {
 
 impl AlarmKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SecondRedemption,
         Self::SecondLease,
         Self::MissedHeartbeats,
@@ -66,6 +68,7 @@ impl AlarmKind {
         Self::TpmWentBack,
         Self::MachineChanged,
         Self::ForgedLeaseMessage,
+        Self::SecretExposed,
         Self::ClockSet,
         Self::Test,
     ];
@@ -80,6 +83,7 @@ impl AlarmKind {
             Self::TpmWentBack => "tpm-went-back",
             Self::MachineChanged => "machine-changed",
             Self::ForgedLeaseMessage => "forged-lease-message",
+            Self::SecretExposed => "secret-exposed",
             Self::ClockSet => "clock-set",
             Self::Test => "test",
         }

@@ -17,7 +17,7 @@ use crate::boots::LogsUnusable;
 use crate::broker::{Broker, PolicyInForceError};
 use crate::policy::{Decision, Denied, Questions, questions};
 use crate::refusals::Recorded;
-use crate::secrets;
+use crate::secrets::{self, Destinations};
 use crate::server::Refusal;
 use crate::signatures::AwsLc;
 use crate::store::{ConsumeNonce, Consumed, RecordAlarm, RunnerRow, StoreError, Transaction, record};
@@ -201,9 +201,14 @@ impl Broker {
         for asked in &request.secrets {
             let missing = || Refused::NoSecret(format!("{stage}/{}", asked.name));
             let row = self.store.secret(stage, &asked.name).await?.ok_or_else(missing)?;
-            let value = secrets::open(self.keys.root(), stage, &asked.name, row.version, &row.sealed)
-                .map_err(|error| Refused::Grant(GrantError::Keys(error)))?;
-            values.push(GrantedValue { name: asked.name.clone(), version: row.version, usage: asked.usage, value });
+            if asked.usage == SecretUse::Http && row.destinations.is_empty() {
+                return Err(Refused::NoDestination(format!("{stage}/{}", asked.name)));
+            }
+            let value =
+                secrets::open(self.keys.root(), stage, &asked.name, row.version, &row.destinations, &row.sealed)
+                    .map_err(|error| Refused::Grant(GrantError::Keys(error)))?;
+            let (name, usage) = (asked.name.clone(), asked.usage);
+            values.push(GrantedValue { name, version: row.version, usage, destinations: row.destinations, value });
         }
         Ok(values)
     }
@@ -293,6 +298,7 @@ pub(crate) struct GrantedValue {
     pub(crate) name: SecretName,
     pub(crate) version: u64,
     pub(crate) usage: SecretUse,
+    pub(crate) destinations: Destinations,
     pub(crate) value: SecretBytes,
 }
 
@@ -321,6 +327,8 @@ pub(crate) enum Refused {
     SecondLease { job: String, first: LeaseId, most: u32 },
     #[error("there is no secret `{0}`")]
     NoSecret(String),
+    #[error("secret `{0}` may go nowhere: it has no destination")]
+    NoDestination(String),
     #[error(transparent)]
     Grant(#[from] GrantError),
     #[error("what was concluded can't be written down: {0}")]
@@ -339,7 +347,7 @@ impl Refused {
             // A store may refuse before the quote is looked at, and nothing is claimed by that.
             Self::Store(_) => false,
             Self::Job(_) | Self::Session(_) | Self::SecondLease { .. } => true,
-            Self::Policy(_) | Self::Denied(_) | Self::NoSecret(_) | Self::Grant(_) | Self::Verdict(_) => true,
+            Self::Policy(_) | Self::Denied(_) | Self::NoSecret(_) | Self::NoDestination(_) | Self::Grant(_) | Self::Verdict(_) => true,
         }
     }
 }
@@ -399,6 +407,11 @@ impl Explain for Refused {
                 report("AR-P404", Fault::Unreachable).hint("nothing was granted. The broker's log says what is wrong")
             }
             Self::Denied(denied) => denied.report(),
+            Self::NoDestination(name) => report("AR-P408", Fault::Refused).hint(format!(
+                "an admin says where it may go: `attest-broker secret destinations {} --stage {} --to https://HOST/PATH`",
+                name.split_once('/').map_or("NAME", |(_, name)| name),
+                name.split_once('/').map_or("STAGE", |(stage, _)| stage),
+            )),
             Self::NoSecret(_) => report("AR-P403", Fault::Refused)
                 .hint("an admin sets it: `attest-broker secret set NAME --stage STAGE`"),
             Self::Grant(error) => error.report(),

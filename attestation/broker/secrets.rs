@@ -2,6 +2,7 @@
 
 use crate::keys::{KeyError, Purpose, RootKey};
 use attest_evidence::SecretBytes;
+use attest_evidence::exchange::Destination;
 use attest_evidence::name::{SecretName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
 
@@ -42,9 +43,11 @@ pub fn seal(
     stage: Stage,
     name: &SecretName,
     version: u64,
+    destinations: &Destinations,
     value: &SecretBytes,
 ) -> Result<Vec<u8>, KeyError> {
-    value.expose(|value| root.seal(Purpose::Secrets(stage), value, &associated_data(stage, name, version)))
+    let data = associated_data(stage, name, version, destinations);
+    value.expose(|value| root.seal(Purpose::Secrets(stage), value, &data))
 }
 
 /// Opens what [`seal`] sealed.
@@ -56,12 +59,59 @@ pub fn open(
     stage: Stage,
     name: &SecretName,
     version: u64,
+    destinations: &Destinations,
     sealed: &[u8],
 ) -> Result<SecretBytes, KeyError> {
-    root.open(Purpose::Secrets(stage), sealed, &associated_data(stage, name, version))
+    root.open(Purpose::Secrets(stage), sealed, &associated_data(stage, name, version, destinations))
 }
 
-/// Names have no newline, so that the parts can't be shifted.
-fn associated_data(stage: Stage, name: &SecretName, version: u64) -> Vec<u8> {
-    format!("{stage}\n{name}\n{version}").into_bytes()
+/// Names have no newline, so that the parts can't be shifted. Whoever may write to the database alone can't send a secret
+/// elsewhere: it opens for its own destinations only.
+fn associated_data(stage: Stage, name: &SecretName, version: u64, destinations: &Destinations) -> Vec<u8> {
+    let mut data = format!("{stage}\n{name}\n{version}");
+    // Versions of before there were destinations have none.
+    if !destinations.is_empty() {
+        data.push('\n');
+        data.push_str(destinations.as_text());
+    }
+    data.into_bytes()
+}
+
+/// Where a version of a secret may go, as it was written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destinations {
+    text: String,
+    list: Vec<Destination>,
+}
+
+impl Destinations {
+    /// Most destinations of one secret: they travel in every grant of it.
+    pub const MOST: usize = 32;
+
+    /// These.
+    #[expect(clippy::expect_used, reason = "plain structures with text keys always serialize")]
+    pub fn new(list: Vec<Destination>) -> Self {
+        Self { text: serde_json::to_string(&list).expect("plain structures with text keys always serialize"), list }
+    }
+
+    /// What the store keeps.
+    pub(crate) fn of_text(text: String) -> Option<Self> {
+        let list = serde_json::from_str(&text).ok()?;
+        Some(Self { text, list })
+    }
+
+    /// One by one.
+    pub fn list(&self) -> &[Destination] {
+        &self.list
+    }
+
+    /// As JSON: these very bytes are part of what the value is sealed to.
+    pub fn as_text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether there is none: no request may carry the secret.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
 }

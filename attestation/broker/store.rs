@@ -25,7 +25,7 @@ pub use clock::{LeaseClockRow, SetLeaseClock};
 pub use error::StoreError;
 pub use jobs::{EndSession, IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};
 pub use leases::{
-    EndLostLeases, Heartbeats, LeaseFilter, LeaseKey, LeaseRow, LeaseUpdate, ListedLease, ReleaseLease, RevokeLeases,
+    EndLostLeases, Exposure, Heartbeats, LeaseFilter, LeaseKey, LeaseRow, LeaseUpdate, ListedLease, ReleaseLease, RevokeLeases,
     ShownAtEnd, TakenLease,
 };
 pub use measurements::SeeMeasurements;

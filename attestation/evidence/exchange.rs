@@ -15,26 +15,33 @@
 //! else.
 
 mod challenge;
+mod destination;
 mod enrolment;
 mod grant;
 mod lease;
+mod ledger;
 pub mod logs;
 mod request;
 mod session;
 
 pub use challenge::{Challenge, ChallengeKey, ChallengeRefused, ChallengeRequest, Nonce};
+pub use destination::{BadDestination, Destination, GrantedOrigin, Host, Method, Origin, PathPrefix, Place, Scheme};
 pub use enrolment::{
     ActivationRequest, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, EnrolmentToken, Pins,
     RunnerState, TokenError,
 };
-pub use grant::{GRANT_DOMAIN, GrantBody, GrantedKey, GrantedSecret, HPKE_INFO, SealedSecret, SignedGrant};
+pub use grant::{GRANT_DOMAIN, GrantBody, GrantedKey, GrantedSecret, HPKE_INFO, SealedSecret, SignedGrant, Undeclared};
 pub use lease::{
     EndedLease, LEASE_EXPORT, LeaseClose, LeaseMessage, LeaseSignal, LeaseWatch, LeaseWords, LeasesEnded, MOST_LEASES,
     Sealed, lease_end_qualifying_data, seal,
 };
+pub use ledger::{
+    FileDigest, FilesSeen, KeyLedger, Ledger, LedgerRequest, LedgerSecretUse, OriginLedger, OutputLedger, SecretLedger,
+    UndeclaredFinding,
+};
 pub use request::{
-    BoundDirectory, DirectoryMode, Isolation, KeyFormat, KeyRequest, KeyUse, Request, SecretRequest, SecretUse,
-    StepIdentity,
+    BoundDirectory, DirectoryMode, Isolation, KeyFormat, KeyRequest, KeyUse, OriginRequest, Request, SecretRequest,
+    SecretUse, StepIdentity,
 };
 pub use session::{SessionEnd, SessionOpened, SessionRequest, session_end_qualifying_data, session_qualifying_data};
 
@@ -67,6 +74,8 @@ pub struct Exchange<'a> {
     pub request: &'a [u8],
     /// Digest of `bound`, for the qualifying data and the grant.
     pub bound: Sha256Digest,
+    /// `bound` itself, for whoever checks the quote again later.
+    pub bound_bytes: &'a [u8],
     /// What should prove it.
     pub evidence: RawEvidence<'a>,
 }
@@ -214,7 +223,7 @@ impl<'a> Exchange<'a> {
         let challenge = Challenge::parse(inner.sized_u16("challenge", 256)?)?;
         let request = bound.get(inner.offset()..).unwrap_or_default();
         let evidence = RawEvidence { quote, signature, pcrs, logs };
-        Ok(Self { challenge, request, bound: Sha256Digest::of(bound), evidence })
+        Ok(Self { challenge, request, bound: Sha256Digest::of(bound), bound_bytes: bound, evidence })
     }
 }
 

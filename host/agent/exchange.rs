@@ -133,23 +133,23 @@ impl Agent {
         }
     }
 
-    /// Ends a lease by a sealed message, and shows by a quote what the machine is now.
-    pub(crate) async fn close_lease(&self, release: Vec<u8>) -> Result<(), AgentError> {
-        let mut result = self.close_lease_once(release.clone()).await;
+    /// Ends a lease by a sealed message, and shows by a quote what the machine is now. The quote vouches for the ledger, too.
+    pub(crate) async fn close_lease(&self, release: Vec<u8>, ledger: Option<String>) -> Result<(), AgentError> {
+        let mut result = self.close_lease_once(release.clone(), ledger.clone()).await;
         for _ in 0..2 {
             match &result {
                 Err(AgentError::Broker(BrokerError::Refused(report, _))) if self.forgets(report) => {}
                 _ => break,
             }
-            result = self.close_lease_once(release.clone()).await;
+            result = self.close_lease_once(release.clone(), ledger.clone()).await;
         }
         result
     }
 
-    async fn close_lease_once(&self, release: Vec<u8>) -> Result<(), AgentError> {
+    async fn close_lease_once(&self, release: Vec<u8>, ledger: Option<String>) -> Result<(), AgentError> {
         let link = self.link().await?;
         let challenge = link.client.challenge(&link.ak_name).await?;
-        let close = LeaseClose { isolation: self.isolation(), release };
+        let close = LeaseClose { isolation: self.isolation(), release, ledger };
         let bound = write_lease_close_bound(&challenge, &close).map_err(GrantRefused::Malformed)?;
         let qualifying = lease_end_qualifying_data(&Sha256Digest::of(&bound));
         let selection = challenge.selection;
@@ -222,9 +222,11 @@ fn verify(
 
     let asked = request.secrets.iter().map(|secret| (&secret.name, secret.usage));
     let granted = body.secrets.iter().map(|secret| (&secret.name, secret.usage));
-    let asked_keys = request.keys.iter().map(|key| (&key.name, key.public_key, &key.formats));
-    let granted_keys = body.keys.iter().map(|key| (&key.name, key.public_key, &key.formats));
-    if !asked.eq(granted) || !asked_keys.eq(granted_keys) {
+    let asked_keys = request.keys.iter().map(|key| (&key.name, key.usage, key.public_key, &key.formats));
+    let granted_keys = body.keys.iter().map(|key| (&key.name, key.usage, key.public_key, &key.formats));
+    let asked_http = request.http.iter().map(|http| (&http.origin, http.private));
+    let granted_http = body.http.iter().map(|http| (&http.origin, http.private));
+    if !asked.eq(granted) || !asked_keys.eq(granted_keys) || !asked_http.eq(granted_http) {
         return Err(GrantRefused::OtherHandles);
     }
 

@@ -267,7 +267,7 @@ impl Agent {
         let result = self.work(prepared, arguments, grant.secrets, served, files_of, expires, taken, events).await;
         let began = Instant::now();
         if let Err(error) =
-            lease.end(matches!(result, Ok(End::Done)), async |release| self.close_lease(release).await).await
+            lease.end(matches!(result, Ok(End::Done)), async |release| self.close_lease(release, None).await).await
         {
             tracing::warn!(lease = %body.lease, %error, "the broker did not hear of the lease's end; it ends it by itself");
         }
@@ -329,6 +329,7 @@ impl Agent {
             hpke_public_key: recipient.public(),
             secrets,
             keys: asked_keys,
+            http: Vec::new(),
         };
         Ok((request, keys))
     }

@@ -157,7 +157,7 @@ impl Machine {
 
     pub(super) async fn closing(&self, release: Vec<u8>, logs: &[(u16, Vec<u8>)]) -> Vec<u8> {
         let challenge = self.rig.challenge().await;
-        let close = LeaseClose { isolation: Isolation::Direct, release };
+        let close = LeaseClose { isolation: Isolation::Direct, release, ledger: None };
         let bound = write_lease_close_bound(&challenge, &close).unwrap();
         let qualifying = lease_end_qualifying_data(&Sha256Digest::of(&bound));
         let selection = challenge.selection;

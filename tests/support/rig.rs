@@ -100,6 +100,7 @@ impl Rig {
             hpke_public_key: self.public,
             secrets: Vec::new(),
             keys: Vec::new(),
+            http: Vec::new(),
         }
     }
 

@@ -6,12 +6,13 @@ use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::server::Refusal;
 use crate::signatures::AwsLc;
-use crate::store::{Consumed, ReleaseLease, ShownAtEnd};
+use crate::store::{Consumed, Exposure, ReleaseLease, ShownAtEnd};
 use attest_appraisal::{BootCounts, HostRefused, Purpose, QuotedHost};
 use attest_evidence::digest::to_hex;
-use attest_evidence::exchange::{Exchange, LeaseClose, LeaseMessage};
+use attest_evidence::exchange::{Exchange, Ledger, LeaseClose, LeaseMessage, SecretLedger};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::tpm::PcrValues;
+use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::json;
 
@@ -99,6 +100,11 @@ impl Broker {
             let report = Report::new("AR-X407", Fault::Identity, "the lease is another runner's").fact("lease", &lease);
             return Ok(Err(Refusal::of(&report)));
         }
+        let ledger = close.ledger.as_deref().map(|text| Ledger::parse(text.as_bytes())).transpose()?;
+        if ledger.as_ref().is_some_and(|ledger| ledger.lease != lease) {
+            let report = Report::new("AR-X409", Fault::Identity, "the ledger is another lease's").fact("lease", &lease);
+            return Ok(Err(Refusal::of(&report)));
+        }
         let (pcrs, clock) = (host.quote().boot_pcrs(), host.quote().clock());
         self.followed(&host, row.id).await?;
         let closing = match opening {
@@ -125,16 +131,48 @@ impl Broker {
                 Err(refused) => return Err(refused),
             },
         };
-        let body = json!({ "lease": lease, "how": signal, "closing": closing });
+        // What the quote vouches for, and how that can be checked again: its qualifying data is made of the bytes of `bound`.
+        let vouched = ledger.is_some().then(|| {
+            let evidence = &exchange.evidence;
+            json!({
+                "bound": BASE64.encode(exchange.bound_bytes),
+                "quote": BASE64.encode(evidence.quote),
+                "signature": BASE64.encode(evidence.signature),
+                "ak": exchange.challenge.ak.to_string(),
+            })
+        });
+        let unused = ledger.as_ref().map(Ledger::unused);
+        let exposed = ledger.iter().flat_map(|ledger| &ledger.secrets).filter_map(exposure).collect::<Vec<_>>();
+        let body = json!({
+            "lease": lease,
+            "how": signal,
+            "closing": closing,
+            "ledger": ledger,
+            "unused": unused,
+            "vouched": vouched,
+        });
         let audit = Entry::new(self.wall(), Kind::LeaseEnded, &body)?;
         let alarm = closing.is_alarming().then(|| {
             let facts = json!({ "lease": lease, "runner": row.runner.name, "closing": closing });
             Alarm::about(&audit, AlarmKind::MachineChanged, lease.as_str(), facts)
         });
-        let shown = ShownAtEnd { outcome: closing.word(), runner: row.id, clock, alarm };
+        let exposures = if exposed.is_empty() {
+            None
+        } else {
+            let names: Vec<_> = exposed.iter().map(|exposed| (&exposed.name, &exposed.place)).collect();
+            let facts = json!({ "lease": lease, "runner": row.runner.name, "secrets": names });
+            Some(Alarm::raise(AlarmKind::SecretExposed, lease.as_str(), self.wall(), facts)?)
+        };
+        let shown = ShownAtEnd { outcome: closing.word(), runner: row.id, clock, alarm, exposed, exposures };
         let release = ReleaseLease { lease, counter, signal, now: self.now(), closing: Some(shown), audit };
         Ok(self.end_lease(release).await)
     }
+}
+
+/// A secret that came to light.
+fn exposure(secret: &SecretLedger) -> Option<Exposure> {
+    let place = secret.exposed.clone()?;
+    Some(Exposure { name: secret.name.clone(), version: secret.version, place })
 }
 
 fn changed(was: &PcrValues, is: &PcrValues) -> Vec<Changed> {

@@ -7,7 +7,9 @@ use crate::policy::Decision;
 use crate::store::LeaseRow;
 use attest_appraisal::{AppraisedHost, BootCounts};
 use attest_evidence::SecretBytes;
-use attest_evidence::exchange::{GrantBody, GrantedKey, GrantedSecret, HPKE_INFO, LEASE_EXPORT, Request, SealedSecret};
+use attest_evidence::exchange::{
+    GrantBody, GrantedKey, GrantedOrigin, GrantedSecret, HPKE_INFO, LEASE_EXPORT, Request, SealedSecret, SecretUse,
+};
 use attest_evidence::name::{AuditId, LeaseId};
 use attest_evidence::report::{Explain, Fault, Report};
 use hpke::aead::AesGcm256;
@@ -74,7 +76,11 @@ impl Grant {
                 let sealed =
                     secret.value.expose(|value| context.seal(value, &data)).map_err(|_| GrantError::Recipient)?;
                 let (name, version, usage) = (secret.name.clone(), secret.version, secret.usage);
-                Ok(GrantedSecret { name, version, usage, sealed: SealedSecret(sealed) })
+                let destinations = match usage {
+                    SecretUse::Http => secret.destinations.list().to_vec(),
+                    SecretUse::Reveal | SecretUse::Env => Vec::new(),
+                };
+                Ok(GrantedSecret { name, version, usage, destinations, sealed: SealedSecret(sealed) })
             })
             .collect::<Result<_, GrantError>>()?;
         let lease_key =
@@ -88,7 +94,12 @@ impl Grant {
         let keys = request
             .keys
             .iter()
-            .map(|key| GrantedKey { name: key.name.clone(), public_key: key.public_key, formats: key.formats.clone() })
+            .map(|key| GrantedKey {
+                name: key.name.clone(),
+                usage: key.usage,
+                public_key: key.public_key,
+                formats: key.formats.clone(),
+            })
             .collect();
         let stage = request.step.stage;
         let secrets_held = request.secrets.iter().map(|secret| ("secret", format!("{stage}/{}", secret.name)));
@@ -124,6 +135,12 @@ impl Grant {
             encapsulated_key: encapsulated.to_bytes().into(),
             secrets,
             keys,
+            http: request
+                .http
+                .iter()
+                .map(|http| GrantedOrigin { origin: http.origin.clone(), private: http.private })
+                .collect(),
+            undeclared: decision.undeclared(),
         };
         Ok(Self { body, lease: row })
     }

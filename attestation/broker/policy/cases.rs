@@ -129,6 +129,8 @@ struct Written {
     #[serde(default)]
     formats: BTreeSet<String>,
     mode: Option<String>,
+    #[serde(default)]
+    private: bool,
     /// Leaves out the job that is given to all.
     #[serde(default)]
     no_job: bool,
@@ -163,8 +165,8 @@ impl Cases {
             if case.no_job {
                 case.measured.job = None;
             }
-            let Written { name, ask, expect, by, measured, claimed, formats, mode, no_job: _ } = case;
-            cases.push(Case { name, question: Question { ask, measured, claimed, formats, mode }, expect, by });
+            let Written { name, ask, expect, by, measured, claimed, formats, mode, private, no_job: _ } = case;
+            cases.push(Case { name, question: Question { ask, measured, claimed, formats, mode, private }, expect, by });
         }
         Ok(Self(cases))
     }

@@ -6,7 +6,7 @@ use crate::exchange::VerifiedJob;
 use attest_appraisal::boot::ApprovedBoot;
 use attest_appraisal::{AppraisedHost, MeasuredSoFar};
 use attest_evidence::Sha256Digest;
-use attest_evidence::exchange::{DirectoryMode, Request, SecretUse};
+use attest_evidence::exchange::{DirectoryMode, KeyUse, Request, SecretUse, Undeclared};
 use attest_evidence::report::{Escaped, Explain, Fault, Report};
 use std::collections::BTreeSet;
 
@@ -22,6 +22,7 @@ pub struct Decision {
     policy_version: i64,
     rules: Vec<String>,
     leases: u32,
+    undeclared: Undeclared,
 }
 
 /// Policy's no, to the first thing that it does not allow.
@@ -89,17 +90,28 @@ pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Reque
         claimed: Claimed { step: request.step.name.to_string(), why: why.to_owned() },
         formats: BTreeSet::new(),
         mode: None,
+        private: false,
     };
     let secrets = request.secrets.iter().map(|secret| {
         let action = match secret.usage {
-            SecretUse::Reveal => Action::Reveal,
+            SecretUse::Reveal | SecretUse::Env => Action::Reveal,
             SecretUse::Http => Action::Use,
         };
         question(action, Kind::Secret, secret.name.as_str(), &secret.why)
     });
-    let keys = request.keys.iter().map(|key| Question {
-        formats: key.formats.iter().map(|format| format.as_str().to_owned()).collect(),
-        ..question(Action::Sign, Kind::Key, key.name.as_str(), &key.why)
+    let keys = request.keys.iter().map(|key| {
+        let action = match key.usage {
+            KeyUse::Sign => Action::Sign,
+            KeyUse::Derive => Action::Derive,
+        };
+        Question {
+            formats: key.formats.iter().map(|format| format.as_str().to_owned()).collect(),
+            ..question(action, Kind::Key, key.name.as_str(), &key.why)
+        }
+    });
+    let http = request.http.iter().map(|http| Question {
+        private: http.private,
+        ..question(Action::Send, Kind::Destination, &http.origin.to_string(), &http.why)
     });
     let directories = request.directories.iter().map(|directory| Question {
         mode: Some(match directory.mode {
@@ -108,7 +120,7 @@ pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Reque
         }),
         ..question(Action::Use, Kind::Directory, directory.name.as_str(), &directory.why)
     });
-    secrets.chain(keys).chain(directories).collect()
+    secrets.chain(keys).chain(directories).chain(http).collect()
 }
 
 impl Decision {
@@ -118,7 +130,7 @@ impl Decision {
     /// See [`Denied`].
     pub fn ask(policy: &Policy, host: &AppraisedHost, job: &VerifiedJob, request: &Request) -> Result<Self, Denied> {
         let mut rules = Vec::new();
-        let mut leases = None::<u32>;
+        let (mut leases, mut undeclared) = (None::<u32>, Undeclared::Report);
         let all = questions(host, job, request);
         for question in &all {
             let broken = |reason| Denied::Broken { resource: question.ask.resource(), reason };
@@ -134,8 +146,10 @@ impl Decision {
                     explanation,
                 });
             }
-            let permits = verdict.permitted_by.iter().filter_map(|at| policy.rules.get(*at));
-            let most = permits.map(|rule| rule.leases).max().unwrap_or(1);
+            let permits = || verdict.permitted_by.iter().filter_map(|at| policy.rules.get(*at));
+            let most = permits().map(|rule| rule.leases).max().unwrap_or(1);
+            // One rule that wants it blocked is enough.
+            undeclared = permits().map(|rule| rule.undeclared).fold(undeclared, Undeclared::max);
             leases = Some(leases.map_or(most, |fewest| fewest.min(most)));
             for rule in policy.names_of(&verdict.permitted_by) {
                 if !rules.contains(&rule) {
@@ -143,7 +157,8 @@ impl Decision {
                 }
             }
         }
-        Ok(Self { bound: *host.bound(), policy_version: policy.version(), rules, leases: leases.unwrap_or(1) })
+        let leases = leases.unwrap_or(1);
+        Ok(Self { bound: *host.bound(), policy_version: policy.version(), rules, leases, undeclared })
     }
 
     /// The request that it is about.
@@ -159,6 +174,11 @@ impl Decision {
     /// The rules that said yes.
     pub fn rules(&self) -> &[String] {
         &self.rules
+    }
+
+    /// What happens if the step writes what looks like a secret that nobody declared.
+    pub const fn undeclared(&self) -> Undeclared {
+        self.undeclared
     }
 
     /// How many leases the component may have in one job.

@@ -1,6 +1,7 @@
 //! Names of entities, as they stand in rules and in groups: a rule about what can't be is a slip of the pen.
 
 use attest_evidence::Sha256Digest;
+use attest_evidence::exchange::Origin;
 use attest_evidence::name::{KeyName, RunnerName, SecretName, Stage};
 use cedar_policy::EntityUid;
 
@@ -21,7 +22,10 @@ pub(super) fn check(uid: &EntityUid) -> Result<(), String> {
         "Step" if id.parse::<Sha256Digest>().is_err() => wanted("a component's SHA-256, 64 hexadecimal digits"),
         "Secret" if staged().is_none_or(|name| name.parse::<SecretName>().is_err()) => wanted("`STAGE/NAME`"),
         "Key" | "Directory" if staged().is_none_or(|name| name.parse::<KeyName>().is_err()) => wanted("`STAGE/NAME`"),
-        "Audience" | "Destination" if staged().is_none_or(str::is_empty) => wanted("`STAGE/NAME`"),
+        "Audience" if staged().is_none_or(str::is_empty) => wanted("`STAGE/NAME`"),
+        "Destination" if staged().is_none_or(|name| Origin::try_from(name.to_owned()).is_err()) => {
+            wanted("`STAGE/SCHEME://HOST[:PORT]`, such as `prod/https://registry.example`,")
+        }
         "Repository" | "Owner" | "Job" => match id.split_once('#') {
             Some((issuer, id))
                 if issuer.starts_with("https://")

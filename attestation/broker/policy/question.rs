@@ -3,6 +3,7 @@
 
 use super::groups::Groups;
 use attest_appraisal::ci::JobClaims;
+use attest_evidence::exchange::Origin;
 use attest_evidence::name::{KeyName, SecretName, Stage};
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request as CedarRequest, RestrictedExpression,
@@ -157,9 +158,15 @@ impl FromStr for Asked {
         let checked = match kind {
             Kind::Secret => name.parse::<SecretName>().map(drop),
             Kind::Key | Kind::Directory => name.parse::<KeyName>().map(drop),
+            Kind::Destination => {
+                return match Origin::try_from(name.to_owned()) {
+                    Ok(_) => Ok(Self { action, kind, stage, name: name.to_owned() }),
+                    Err(error) => Err(format!("{}: {error}", wanted())),
+                };
+            }
             // What these are called, whoever will serve them says.
-            Kind::Audience | Kind::Destination if name.is_empty() => return Err(wanted()),
-            Kind::Audience | Kind::Destination => Ok(()),
+            Kind::Audience if name.is_empty() => return Err(wanted()),
+            Kind::Audience => Ok(()),
         };
         checked.map_err(|error| format!("{}: {error}", wanted()))?;
         Ok(Self { action, kind, stage, name: name.to_owned() })
@@ -327,6 +334,9 @@ pub struct Question {
     /// `read` or `write`, for a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// Whether it may lie in a private network, for a destination.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub private: bool,
 }
 
 /// All that one request was asked about, as the audit log keeps it: what was measured stands there once, and the
@@ -348,6 +358,8 @@ struct Part {
     formats: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    private: bool,
 }
 
 impl Questions {
@@ -360,6 +372,7 @@ impl Questions {
             why: question.claimed.why.clone(),
             formats: question.formats.clone(),
             mode: question.mode.clone(),
+            private: question.private,
         });
         Self {
             measured: measured.unwrap_or_default(),
@@ -372,12 +385,13 @@ impl Questions {
     pub fn with_arguments(self, arguments: &[String]) -> Vec<Question> {
         let Self { measured, step, asked } = self;
         let measured = Measured { arguments: arguments.to_vec(), ..measured };
-        let whole = |Part { ask, why, formats, mode }| Question {
+        let whole = |Part { ask, why, formats, mode, private }| Question {
             ask,
             measured: measured.clone(),
             claimed: Claimed { step: step.clone(), why },
             formats,
             mode,
+            private,
         };
         asked.into_iter().map(whole).collect()
     }
@@ -428,6 +442,9 @@ impl Question {
             let formats = self.formats.iter().map(|format| text(format));
             context.push(("formats".to_owned(), RestrictedExpression::new_set(formats)));
         }
+        if self.ask.action == Action::Send {
+            context.push(("private".to_owned(), RestrictedExpression::new_bool(self.private)));
+        }
         if let Some(mode) = &self.mode {
             context.push(("mode".to_owned(), text(mode)));
         }
@@ -474,6 +491,7 @@ impl Question {
             ["claimed", "why"] => Some(self.claimed.why.clone()),
             ["formats"] => Some(list(&mut self.formats.iter())),
             ["mode"] => self.mode.clone(),
+            ["private"] => Some(self.private.to_string()),
             ["measured", "arguments"] => Some(list(&mut self.measured.arguments.iter())),
             ["measured", "job"] => self.measured.job.as_ref().map(|job| job.key.clone()),
             ["measured", "job", "exact"] => self.measured.job.as_ref().map(|job| job.exact.to_string()),
@@ -509,6 +527,7 @@ mod tests {
             },
             claimed: Claimed::default(),
             formats: BTreeSet::from(["raw".to_owned()]),
+            private: false,
         }
     }
 

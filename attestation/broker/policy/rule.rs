@@ -8,6 +8,7 @@ use cedar_policy::pst::{
     PrincipalConstraint, ResourceConstraint, UnaryOp, Var,
 };
 use cedar_policy::{Entities, EntityUid, EvalResult, Expression, eval_expression};
+use attest_evidence::exchange::Undeclared;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub(super) struct Rule {
     pub(super) conditions: Vec<Condition>,
     /// How many leases it lets a component have in one job: `@leases("N")`.
     pub(super) leases: u32,
+    /// What happens if the step writes what looks like a secret that nobody declared: `@undeclared("block")`.
+    pub(super) undeclared: Undeclared,
 }
 
 /// Which resources a rule is about.
@@ -98,8 +101,8 @@ impl Rule {
             ResourceConstraint::In(one) => Scope::In(entity(one)?, None),
             ResourceConstraint::IsIn(kind, one) => Scope::In(entity(one)?, Some(kind.to_string())),
         };
-        if let Some((other, _)) = policy.annotations().find(|(name, _)| !["id", "leases"].contains(name)) {
-            return Err(format!("it has an annotation `@{other}`, and there are `@id` and `@leases`"));
+        if let Some((other, _)) = policy.annotations().find(|(name, _)| !["id", "leases", "undeclared"].contains(name)) {
+            return Err(format!("it has an annotation `@{other}`, and there are `@id`, `@leases` and `@undeclared`"));
         }
         let leases = match policy.annotation("leases") {
             None => 1,
@@ -108,6 +111,11 @@ impl Rule {
                 .ok()
                 .filter(|number| (1..=MOST_LEASES).contains(number))
                 .ok_or_else(|| format!("`@leases` takes a number from 1 to {MOST_LEASES}"))?,
+        };
+        let undeclared = match policy.annotation("undeclared") {
+            None | Some("report") => Undeclared::Report,
+            Some("block") => Undeclared::Block,
+            Some(_) => return Err("`@undeclared` takes `report` or `block`".to_owned()),
         };
         let line = Self::line_in(policy, text);
         Ok(Self {
@@ -119,6 +127,7 @@ impl Rule {
             scope,
             conditions,
             leases,
+            undeclared,
         })
     }
 

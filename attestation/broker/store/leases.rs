@@ -5,7 +5,7 @@ use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use attest_appraisal::BootCounts;
 use attest_evidence::exchange::LeaseSignal;
-use attest_evidence::name::{AuditId, JobSessionId, LeaseId, RunnerName, Stage, StepName};
+use attest_evidence::name::{AuditId, JobSessionId, LeaseId, RunnerName, SecretName, Stage, StepName};
 use attest_evidence::tpm::ClockInfo;
 use attest_evidence::{Sha256Digest, UnixSeconds};
 use serde::Serialize;
@@ -202,6 +202,21 @@ pub struct ShownAtEnd {
     pub clock: ClockInfo,
     /// If somebody should look.
     pub alarm: Option<Alarm>,
+    /// The secrets that came to light.
+    pub exposed: Vec<Exposure>,
+    /// What is said of them.
+    pub exposures: Option<(Entry, Alarm)>,
+}
+
+/// A secret that came to light. It counts only if the lease held it.
+#[derive(Debug)]
+pub struct Exposure {
+    /// Which, of the lease's stage.
+    pub name: SecretName,
+    /// Which version.
+    pub version: u64,
+    /// Where, and in which form.
+    pub place: String,
 }
 
 impl Transaction for ReleaseLease {
@@ -221,10 +236,36 @@ impl Transaction for ReleaseLease {
                 if let Some(alarm) = &shown.alarm {
                     record_alarm(connection, alarm).await?;
                 }
+                for exposure in &shown.exposed {
+                    mark_exposed(connection, &self.lease, exposure).await?;
+                }
+                if let Some((entry, alarm)) = &shown.exposures {
+                    record(connection, entry).await?;
+                    record_alarm(connection, alarm).await?;
+                }
             }
         }
         Ok(update)
     }
+}
+
+async fn mark_exposed(
+    connection: &mut SqliteConnection,
+    lease: &LeaseId,
+    exposure: &Exposure,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE secrets SET exposed = ?1 WHERE name = ?2 AND version = ?3 AND exposed IS NULL
+         AND stage = (SELECT stage FROM leases WHERE id = ?1)
+         AND EXISTS (SELECT 1 FROM lease_handles
+                     WHERE lease = ?1 AND kind = 'secret' AND resource = secrets.stage || '/' || secrets.name)",
+    )
+    .bind(lease.as_str())
+    .bind(exposure.name.as_str())
+    .bind(signed(exposure.version))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 async fn release(

@@ -3,6 +3,7 @@
 use super::{Store, StoreError, Transaction, record, seconds, unix};
 use crate::audit::Entry;
 use crate::policy::{Asked, Kind};
+use crate::secrets::Destinations;
 use attest_evidence::UnixSeconds;
 use attest_evidence::name::{SecretName, Stage};
 use sqlx::{Row as _, SqliteConnection};
@@ -12,6 +13,8 @@ use sqlx::{Row as _, SqliteConnection};
 pub struct SealedRow {
     /// Counted from 1.
     pub version: u64,
+    /// Where it may go.
+    pub destinations: Destinations,
     /// Opened by the key of its stage.
     pub sealed: Vec<u8>,
 }
@@ -27,6 +30,10 @@ pub struct SecretListing {
     pub version: u64,
     /// When that was set.
     pub set_at: UnixSeconds,
+    /// Where that may go.
+    pub destinations: Destinations,
+    /// The lease in which that came to light, if it did: it has to be replaced.
+    pub exposed: Option<String>,
 }
 
 /// Adds a version of a secret. Its number is part of what is sealed, so sealing happens inside.
@@ -35,6 +42,8 @@ pub struct SetSecret {
     pub stage: Stage,
     /// Its name.
     pub name: SecretName,
+    /// Where it may go.
+    pub destinations: Destinations,
     /// Seals the value for the version it is given.
     pub seal: Box<dyn FnOnce(u64) -> Result<Vec<u8>, StoreError> + Send>,
     /// What the audit log says of it.
@@ -53,12 +62,13 @@ impl Transaction for SetSecret {
         let version: i64 = row.get(0);
         let number = u64::try_from(version).map_err(|_| StoreError::Row("secret version"))?;
         let sealed = (self.seal)(number)?;
-        sqlx::query("INSERT INTO secrets (stage, name, version, sealed, set_at) VALUES (?, ?, ?, ?, ?)")
+        sqlx::query("INSERT INTO secrets (stage, name, version, sealed, set_at, destinations) VALUES (?, ?, ?, ?, ?, ?)")
             .bind(self.stage.as_str())
             .bind(self.name.as_str())
             .bind(version)
             .bind(sealed)
             .bind(seconds(self.audit.at))
+            .bind(self.destinations.as_text())
             .execute(&mut *connection)
             .await?;
         record(connection, &self.audit).await?;
@@ -117,7 +127,7 @@ impl Store {
     /// Whatever SQLite reports.
     pub async fn secret(&self, stage: Stage, name: &SecretName) -> Result<Option<SealedRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT version, sealed FROM secrets WHERE stage = ? AND name = ? ORDER BY version DESC LIMIT 1",
+            "SELECT version, sealed, destinations FROM secrets WHERE stage = ? AND name = ? ORDER BY version DESC LIMIT 1",
         )
         .bind(stage.as_str())
         .bind(name.as_str())
@@ -125,7 +135,8 @@ impl Store {
         .await?;
         row.map(|row| {
             let version = u64::try_from(row.get::<i64, _>(0)).map_err(|_| StoreError::Row("secret version"))?;
-            Ok(SealedRow { version, sealed: row.get(1) })
+            let destinations = Destinations::of_text(row.get(2)).ok_or(StoreError::Row("destinations of a secret"))?;
+            Ok(SealedRow { version, destinations, sealed: row.get(1) })
         })
         .transpose()
     }
@@ -136,7 +147,7 @@ impl Store {
     /// Whatever SQLite reports.
     pub async fn secrets(&self) -> Result<Vec<SecretListing>, StoreError> {
         let rows = sqlx::query(
-            "SELECT stage, name, max(version), set_at FROM secrets GROUP BY stage, name ORDER BY stage, name",
+            "SELECT stage, name, max(version), set_at, destinations, exposed FROM secrets GROUP BY stage, name ORDER BY stage, name",
         )
         .fetch_all(&self.readers)
         .await?;
@@ -147,6 +158,9 @@ impl Store {
                     name: row.get::<String, _>(1).parse().map_err(|_| StoreError::Row("secret name"))?,
                     version: u64::try_from(row.get::<i64, _>(2)).map_err(|_| StoreError::Row("secret version"))?,
                     set_at: unix(row.get(3)),
+                    destinations: Destinations::of_text(row.get(4))
+                        .ok_or(StoreError::Row("destinations of a secret"))?,
+                    exposed: row.get(5),
                 })
             })
             .collect()

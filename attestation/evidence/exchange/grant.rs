@@ -2,7 +2,7 @@
 
 use crate::bytes::{Malformed, Reader, put_sized_u32, read_json};
 use crate::digest::{Sha256Digest, base64, hex};
-use crate::exchange::{KeyFormat, SecretUse, StepIdentity};
+use crate::exchange::{Destination, GrantedOrigin, KeyFormat, KeyUse, SecretUse, StepIdentity};
 use crate::name::{AuditId, BrokerId, KeyName, LeaseId, RunnerName, SecretName};
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,20 @@ pub struct GrantBody {
     pub secrets: Vec<GrantedSecret>,
     /// The keys granted.
     pub keys: Vec<GrantedKey>,
+    /// Where the step may send requests.
+    pub http: Vec<GrantedOrigin>,
+    /// What happens if the step writes what looks like a secret that nobody declared.
+    pub undeclared: Undeclared,
+}
+
+/// What happens if a step writes what looks like a secret that nobody declared: a private key, a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Undeclared {
+    /// It is told.
+    Report,
+    /// The step fails.
+    Block,
 }
 
 /// One granted secret.
@@ -63,6 +77,8 @@ pub struct GrantedSecret {
     /// How it may be used.
     #[serde(rename = "use")]
     pub usage: SecretUse,
+    /// Where it may go, in requests.
+    pub destinations: Vec<Destination>,
     /// Its value, sealed.
     pub sealed: SealedSecret,
 }
@@ -85,6 +101,9 @@ impl SealedSecret {
 pub struct GrantedKey {
     /// Which.
     pub name: KeyName,
+    /// How it may be used.
+    #[serde(rename = "use")]
+    pub usage: KeyUse,
     /// SHA-256 of its public key, as asked.
     pub public_key: Sha256Digest,
     /// The formats it may sign in.

@@ -55,6 +55,9 @@ pub struct LeaseClose {
     /// The sealed [`LeaseMessage`] that ends the lease, hexadecimal in JSON.
     #[serde(with = "hex")]
     pub release: Vec<u8>,
+    /// What the step did: the JSON of a [`Ledger`](super::Ledger), as text. The quote vouches for these bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<String>,
 }
 
 mod hex {

@@ -2,6 +2,7 @@
 
 use crate::bytes::{Malformed, Problem, json_offset};
 use crate::digest::{Sha256Digest, hex};
+use crate::exchange::Origin;
 use crate::name::{DirectoryName, JobSessionId, KeyName, SecretName, Stage, StepName};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub struct Request {
     pub secrets: Vec<SecretRequest>,
     /// The keys it declares.
     pub keys: Vec<KeyRequest>,
+    /// Where it will send requests.
+    pub http: Vec<OriginRequest>,
 }
 
 /// Which step of which stage.
@@ -106,6 +109,18 @@ pub enum DirectoryMode {
     Write,
 }
 
+/// Where a step will send requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OriginRequest {
+    /// To whom.
+    pub origin: Origin,
+    /// Whether it may lie in a private network.
+    pub private: bool,
+    /// Why, in the words of the manifest.
+    pub why: String,
+}
+
 /// A secret that a step declares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +142,8 @@ pub enum SecretUse {
     Http,
     /// The step sees the bytes, once.
     Reveal,
+    /// The step finds the bytes in its environment: for programs that can't be changed. As good as `reveal`.
+    Env,
 }
 
 impl SecretUse {
@@ -135,6 +152,15 @@ impl SecretUse {
         match self {
             Self::Http => "http",
             Self::Reveal => "reveal",
+            Self::Env => "env",
+        }
+    }
+
+    /// Whether the step comes to see the bytes.
+    pub const fn is_seen(self) -> bool {
+        match self {
+            Self::Http => false,
+            Self::Reveal | Self::Env => true,
         }
     }
 }
@@ -148,9 +174,10 @@ pub struct KeyRequest {
     /// How it will be used.
     #[serde(rename = "use")]
     pub usage: KeyUse,
-    /// The formats it will sign in.
+    /// The formats it will sign in; none if it will not sign.
     pub formats: Vec<KeyFormat>,
-    /// SHA-256 of its public key (DER `SubjectPublicKeyInfo`), so that the grant is for this key alone.
+    /// SHA-256 of its public key (DER `SubjectPublicKeyInfo`), so that the grant is for this key alone. For a key that
+    /// others are derived from, which has none: of the name of the key in the TPM.
     pub public_key: Sha256Digest,
     /// Why, in the words of the manifest.
     pub why: String,
@@ -162,6 +189,8 @@ pub struct KeyRequest {
 pub enum KeyUse {
     /// To sign what the host hashes and frames.
     Sign,
+    /// To derive symmetric keys from.
+    Derive,
 }
 
 impl KeyUse {
@@ -169,6 +198,7 @@ impl KeyUse {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sign => "sign",
+            Self::Derive => "derive",
         }
     }
 }
@@ -238,6 +268,7 @@ mod tests {
             hpke_public_key: [7; 32],
             secrets: vec![SecretRequest { name: "a/b".parse().unwrap(), usage: SecretUse::Reveal, why: "w".into() }],
             keys: vec![],
+            http: vec![],
         }
     }
 
