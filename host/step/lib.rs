@@ -11,7 +11,7 @@ mod suggestion;
 pub use check::{CheckedStep, Coverage, Import, Uncovered};
 pub use component::{Component, LONGEST_COMPONENT, NotAComponent};
 pub use manifest::{
-    BadManifest, DirectoryDeclaration, KeyDeclaration, LONGEST_MANIFEST, Limits, Manifest, OutputDeclaration,
-    SecretDeclaration,
+    About, BadGuestPath, BadManifest, DirectoryDeclaration, GuestPath, HttpDeclaration, KeyDeclaration,
+    LONGEST_MANIFEST, Limits, Manifest, Reason, SecretDeclaration, manifest_schema,
 };
 pub use suggestion::{TomlError, parse_toml};
