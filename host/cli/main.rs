@@ -8,10 +8,12 @@ mod config;
 mod doctor;
 mod enroll;
 mod eventlog;
+mod files;
 mod ima;
 mod job;
 mod keys;
 mod measure;
+mod new;
 mod output;
 mod pack;
 mod quote;
@@ -66,9 +68,11 @@ struct Global {
 enum Action {
     /// Run a step: the same as STEP.wasm without a command
     Run(run::Run),
-    /// Show what a step imports and whether its manifest covers it. Needs no TPM and no network
+    /// Show what a step wants against what its manifest grants, and what is missing. Needs no TPM and no network
     Check(check::Check),
-    /// Make a component of a core module that was built against the contract
+    /// Make a project of a new step, which builds and runs as it is
+    New(new::New),
+    /// Make a component of a core module that was built against the contract, with its manifest inside
     Pack(pack::Pack),
     /// Enrol this runner with a broker
     Enroll(enroll::Enroll),
@@ -117,9 +121,11 @@ fn main() -> ExitCode {
         Err(error) => return unparsed(&error, &arguments),
     };
     let end = |result| end(&global, result);
+    let answer = |result: Result<ExitCode, Report>| result.unwrap_or_else(|report| end(Err(report)));
     match action {
         Action::Run(run) => run.execute(&global),
-        Action::Check(check) => end(check.execute(&global)),
+        Action::Check(check) => answer(check.execute(&global)),
+        Action::New(new) => end(new.execute(&global)),
         Action::Pack(pack) => end(pack.execute(&global)),
         Action::Enroll(enroll) => end(enroll.execute(&global)),
         Action::Measure(measure) => end(measure.execute(&global)),
@@ -127,10 +133,7 @@ fn main() -> ExitCode {
         Action::Verify(verify) => end(verify.execute(&global)),
         Action::Keys(keys) => end(keys.execute(&global)),
         Action::Sign(sign) => end(sign.execute(&global)),
-        Action::EventLog(command) => match command.execute(&global) {
-            Ok(code) => code,
-            Err(report) => end(Err(report)),
-        },
+        Action::EventLog(command) => answer(command.execute(&global)),
         Action::Ima(ima) => end(ima.execute(&global)),
         Action::Job(job) => end(job.execute(&global)),
         Action::Agent(agent) => end(agent.execute()),

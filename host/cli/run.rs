@@ -1,7 +1,7 @@
 //! `run`: a step with what it declares and is granted.
 
 use crate::output::narrate;
-use crate::{Global, ci, client, output};
+use crate::{Global, ci, client, files, output};
 use attest_evidence::name::{AuditId, DirectoryName, LeaseId, Stage};
 use attest_evidence::report::{Escaped, Fault, Report};
 use attest_wire::client::{End, Event, Request};
@@ -9,9 +9,11 @@ use attest_wire::worker::Level;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Args;
+use rustix::fs::MemfdFlags;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,7 +27,7 @@ pub(crate) struct Run {
     /// The stage whose secrets and keys the step may ask for
     #[arg(long, default_value = "dev")]
     stage: Stage,
-    /// The step's manifest. Default: step.toml beside the component
+    /// The step's manifest. Default: the one in the component, else step.toml beside it
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
     /// What the token of a CI job must be for: what the broker's admin gave to `issuer add`
@@ -105,10 +107,10 @@ impl Run {
     }
 
     fn ask(self, global: &Global, seen: &mut Seen) -> Result<End, Report> {
-        let component = self.component;
-        let manifest =
-            self.manifest.unwrap_or_else(|| component.parent().unwrap_or_else(|| Path::new("")).join("step.toml"));
-        let mut descriptors = vec![open("component", &component)?, open("manifest", &manifest)?];
+        let (component, inside) = files::open_component(&self.component)?;
+        let manifest = files::find_manifest(self.manifest.as_deref(), &self.component, inside)?
+            .ok_or_else(|| files::no_manifest(&self.component))?;
+        let mut descriptors = vec![component.into(), in_memory(&manifest.bytes)?];
         let mut names = Vec::with_capacity(self.directories.len());
         for (name, path) in self.directories {
             descriptors.push(open_directory(&name, &path)?);
@@ -139,16 +141,16 @@ const fn ending(fault: Fault) -> (&'static str, u8) {
     }
 }
 
-fn open(what: &str, path: &Path) -> Result<OwnedFd, Report> {
-    File::open(path).map(OwnedFd::from).map_err(|error| {
-        let report =
-            Report::new("AR-S002", Fault::Environment, format!("can't open the {what} {}: {error}", path.display()));
-        if what == "manifest" {
-            report.hint("it lies beside the component, or `--manifest FILE` names it")
-        } else {
-            report
-        }
-    })
+/// Bytes as a file that can be passed on: whoever gets it reads the manifest that was found.
+fn in_memory(bytes: &[u8]) -> Result<OwnedFd, Report> {
+    let written = || -> std::io::Result<OwnedFd> {
+        let mut file = File::from(rustix::fs::memfd_create("step.toml", MemfdFlags::CLOEXEC)?);
+        file.write_all(bytes)?;
+        file.rewind()?;
+        Ok(file.into())
+    };
+    written()
+        .map_err(|error| Report::new("AR-S002", Fault::Environment, format!("can't pass the manifest on: {error}")))
 }
 
 /// The one place where a step's reach into the file system is decided.

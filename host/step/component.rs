@@ -1,8 +1,11 @@
 //! The outer layer of a component: what it imports and exports. Nothing in it is compiled or run.
 
+use crate::embedded::{embedded_manifest, in_memory};
+use crate::manifest::LONGEST_MANIFEST;
 use attest_evidence::Sha256Digest;
 use attest_evidence::report::{Explain, Fault, Report};
-use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
+use std::io::Cursor;
+use wasmparser::{ComponentTypeRef, Parser, Payload};
 
 /// Most bytes of a component. A Python interpreter with its library is 40 MB.
 pub const LONGEST_COMPONENT: usize = 128 * 1024 * 1024;
@@ -22,6 +25,8 @@ pub struct Component {
     pub imports: Vec<String>,
     /// Names of its exports.
     pub exports: Vec<String>,
+    /// The bytes of the manifest inside it, if there is one.
+    pub manifest: Option<Vec<u8>>,
     /// SHA-256 of its bytes.
     pub digest: Sha256Digest,
 }
@@ -32,6 +37,9 @@ pub enum NotAComponent {
     /// Not WebAssembly.
     #[error("the file is not WebAssembly: it starts with `{0}`")]
     NotWebAssembly(String),
+    /// WebAssembly as people write it.
+    #[error("the file is the text form of WebAssembly, not the binary")]
+    TextForm,
     /// WebAssembly, but a core module.
     #[error("the file is a core WebAssembly module, not a component")]
     CoreModule,
@@ -55,6 +63,15 @@ pub enum NotAComponent {
     /// A component in a component in a component, and so on.
     #[error("in the component are more than {DEEPEST} others, one inside the other")]
     TooDeep,
+    /// More sections than any tool makes.
+    #[error("the component has more sections than are looked at")]
+    TooManySections,
+    /// Two manifests inside it.
+    #[error("in the component are two manifests")]
+    TwoManifests,
+    /// A manifest inside it that is longer than any.
+    #[error("the manifest in the component has {0} bytes, and at most {LONGEST_MANIFEST} are read")]
+    ManifestTooLong(usize),
 }
 
 impl Component {
@@ -66,10 +83,7 @@ impl Component {
         if bytes.len() > LONGEST_COMPONENT {
             return Err(NotAComponent::TooLong(bytes.len()));
         }
-        if !bytes.starts_with(b"\0asm") {
-            let start = bytes.get(..bytes.len().min(8)).unwrap_or_default();
-            return Err(NotAComponent::NotWebAssembly(start.escape_ascii().to_string()));
-        }
+        check_preamble(bytes)?;
         let malformed = |error: wasmparser::BinaryReaderError| NotAComponent::Malformed {
             offset: error.offset(),
             reason: error.message().to_owned(),
@@ -78,9 +92,6 @@ impl Component {
         let mut depth = 0usize;
         for payload in Parser::new(0).parse_all(bytes) {
             match payload.map_err(malformed)? {
-                Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                    return Err(NotAComponent::CoreModule);
-                }
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } if depth == DEEPEST => {
                     return Err(NotAComponent::TooDeep);
                 }
@@ -110,14 +121,38 @@ impl Component {
                 _ => {}
             }
         }
-        Ok(Self { imports, exports, digest: Sha256Digest::of(bytes) })
+        let manifest = embedded_manifest(Cursor::new(bytes)).map_err(in_memory)?;
+        Ok(Self { imports, exports, manifest, digest: Sha256Digest::of(bytes) })
     }
+}
+
+/// Whether bytes begin as those of a component do (component-model/design/mvp/Binary.md).
+pub(crate) fn check_preamble(bytes: &[u8]) -> Result<(), NotAComponent> {
+    if let Some(rest) = bytes.strip_prefix(b"\0asm") {
+        return match rest.get(..4) {
+            Some([1, 0, 0, 0]) => Err(NotAComponent::CoreModule),
+            Some([_, _, 1, 0]) => Ok(()),
+            Some(_) => {
+                Err(NotAComponent::Malformed { offset: 4, reason: "an unknown version of WebAssembly".to_owned() })
+            }
+            None => {
+                Err(NotAComponent::Malformed { offset: 4, reason: "the file ends in its first 8 bytes".to_owned() })
+            }
+        };
+    }
+    let start = bytes.trim_ascii_start();
+    if [&b"(component"[..], b"(module", b";;", b"(;"].iter().any(|form| start.starts_with(form)) {
+        return Err(NotAComponent::TextForm);
+    }
+    let start = bytes.get(..bytes.len().min(8)).unwrap_or_default();
+    Err(NotAComponent::NotWebAssembly(start.escape_ascii().to_string()))
 }
 
 impl Explain for NotAComponent {
     fn report(&self) -> Report {
         let report = |code| Report::new(code, Fault::NotAComponent, self.to_string());
         match self {
+            Self::TextForm => report("AR-S201").hint("`wasm-tools parse FILE -o STEP.wasm` makes the binary"),
             Self::NotWebAssembly(_) => report("AR-S201").hint("attest-run runs WebAssembly components"),
             Self::CoreModule => {
                 report("AR-S202").hint("make a component of it: `wasm-tools component new`, or build with the SDK")
@@ -125,7 +160,11 @@ impl Explain for NotAComponent {
             Self::TooLong(_) => report("AR-S203"),
             Self::Malformed { .. } => report("AR-S204").hint("was the file copied whole?"),
             Self::TooManyImports => report("AR-S205"),
-            Self::TooManyExports | Self::TooDeep => report("AR-S206"),
+            Self::TooManyExports | Self::TooDeep | Self::TooManySections => report("AR-S206"),
+            Self::TwoManifests => {
+                report("AR-S207").hint("`attest-run pack FILE -o FILE --manifest step.toml` leaves one")
+            }
+            Self::ManifestTooLong(_) => report("AR-S208").hint("pack it again, with a manifest of its own"),
         }
     }
 }

@@ -7,6 +7,8 @@ use super::{DirectoryDeclaration, HttpDeclaration, KeyDeclaration, LONGEST_WHY, 
 use attest_evidence::name::LONGEST_NAME;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// A segment of a name.
 const SEGMENT: &str = "[a-z0-9]([a-z0-9._-]*[a-z0-9])?";
@@ -15,8 +17,21 @@ const SEGMENT: &str = "[a-z0-9]([a-z0-9._-]*[a-z0-9])?";
 pub fn manifest_schema() -> String {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Manifest>();
     schema.insert("title".to_owned(), "step.toml of attest-run".into());
-    let text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+    let text = serde_json::to_string_pretty(&sorted(schema.to_value())).unwrap_or_default();
     format!("{text}\n")
+}
+
+/// With the members of each object in the order of their names, however the JSON library keeps them.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<String, Value> =
+                members.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            Value::Object(members.into_iter().collect())
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(sorted).collect()),
+        plain => plain,
+    }
 }
 
 fn names(pattern: &str) -> Schema {

@@ -243,3 +243,15 @@ fn what_is_too_much_is_refused() {
     let dotted = format!("step{} = 1", ".a".repeat(30_000));
     assert!(matches!(Manifest::parse(dotted.as_bytes()), Err(BadManifest::Toml(_))));
 }
+
+#[test]
+fn the_schema_is_the_one_that_lies_there() {
+    let reference = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference");
+    let golden = std::fs::read_to_string(reference.join("step.schema.json")).unwrap();
+    assert!(golden == manifest_schema(), "attest-run check --schema >docs/reference/step.schema.json");
+    // The sample of the reference is a manifest.
+    let page = std::fs::read_to_string(reference.join("manifest.md")).unwrap();
+    let sample = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let manifest = Manifest::parse(sample.as_bytes()).unwrap();
+    assert_eq!((manifest.secrets.len(), manifest.limits), (3, Limits::default()));
+}
