@@ -155,7 +155,7 @@ impl Explain for NotAComponent {
             Self::TextForm => report("AR-S201").hint("`wasm-tools parse FILE -o STEP.wasm` makes the binary"),
             Self::NotWebAssembly(_) => report("AR-S201").hint("attest-run runs WebAssembly components"),
             Self::CoreModule => {
-                report("AR-S202").hint("make a component of it: `wasm-tools component new`, or build with the SDK")
+                report("AR-S202").hint("make a component of it: `attest-run pack CORE.wasm -o STEP.wasm`")
             }
             Self::TooLong(_) => report("AR-S203"),
             Self::Malformed { .. } => report("AR-S204").hint("was the file copied whole?"),

@@ -200,4 +200,6 @@ impl Manifest {
 }
 
 #[cfg(test)]
+mod conforms;
+#[cfg(test)]
 mod tests;

@@ -76,6 +76,11 @@ fn what_programs_print_is_what_the_page_says() {
     let chain = text(boot("ca-issuer.der"));
     let ek = text(boot("ek-rsa.der"));
     let made = std::fs::read_to_string(boot("made")).unwrap();
+    let wanting = folder.path().join("wanting.wasm");
+    let imports = r#"(import "attest:step/outputs@0.1.0" (instance)) (import "wasi:sockets/tcp@0.2.0" (instance))"#;
+    std::fs::write(&wanting, wat::parse_str(format!("(component {imports})")).unwrap()).unwrap();
+    std::fs::write(folder.path().join("step.toml"), "[step]\nname = \"s\"\n[summary]\nwhy = \"w\"\n").unwrap();
+    let wanting = text(wanting);
     let commands = [
         words(&["eventlog", "replay", &log]),
         words(&["eventlog", "show", &log]),
@@ -83,12 +88,16 @@ fn what_programs_print_is_what_the_page_says() {
         words(&["ima", "replay", &text(boot("ima.bin"))]),
         [words(&["verify", "quote"]), quote].concat(),
         words(&["verify", "ek", &ek, "--chain", &chain, "--root", &root, "--class", "software", "--at", made.trim()]),
+        words(&["check", "--fix", &wanting]),
+        words(&["pack", &wanting, "-o", "packed.wasm"]),
+        words(&["new", "made"]),
         words(&["help", "AR-E506"]),
         words(&["eventlog", "replay", &text(boot("nonce"))]),
     ];
     let mut samples = samples();
     for command in commands {
-        let output = run(Command::new(programs().join("attest-run")).arg("--json").args(&command));
+        let mut program = Command::new(programs().join("attest-run"));
+        let output = run(program.arg("--json").args(&command).current_dir(folder.path()));
         let printed: Value = serde_json::from_str(&output.stdout)
             .unwrap_or_else(|error| panic!("{command:?}: {error}\n{}\n{}", output.stdout, output.stderr));
         let schema = printed["schema"].as_str().unwrap();

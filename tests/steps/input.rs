@@ -27,9 +27,13 @@ fn files_that_are_no_steps() {
 
     runner.job(&["/nonexistent.wasm"]).refused(125, "AR-S002");
     std::fs::remove_file(folder.join("step.toml")).unwrap();
-    runner.job(&[hello.to_str().unwrap()]).refused(125, "AR-S002");
+    runner.job(&[hello.to_str().unwrap()]).ok();
+    let bare = folder.join("bare.wasm");
+    let bare = bare.to_str().unwrap();
+    runner.as_user(0, &["pack", hello.to_str().unwrap(), "-o", bare, "--no-manifest"]).ok();
+    runner.job(&[bare]).refused(125, "AR-S002");
     std::fs::write(folder.join("step.toml"), "[step]\nname = \"hello\"\n[sercets.a]\n").unwrap();
-    let out = runner.job(&[hello.to_str().unwrap()]).refused(126, "AR-S103");
+    let out = runner.job(&[bare]).refused(126, "AR-S103");
     assert!(out.stderr.contains("was `secrets` meant?") && out.stderr.contains("line  3"), "{}", out.stderr);
 }
 

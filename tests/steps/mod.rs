@@ -2,6 +2,7 @@
 
 mod agent;
 mod canary;
+mod checking;
 mod derived_keys;
 mod direct;
 mod endings;
@@ -9,6 +10,7 @@ mod handles;
 mod impostors;
 mod input;
 mod limits;
+mod manifests;
 mod measured;
 mod path;
 mod system_calls;

@@ -1,3 +1,4 @@
+use super::conforms::conforms;
 use super::*;
 
 const GOOD: &str = r#"
@@ -254,4 +255,79 @@ fn the_schema_is_the_one_that_lies_there() {
     let sample = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let manifest = Manifest::parse(sample.as_bytes()).unwrap();
     assert_eq!((manifest.secrets.len(), manifest.limits), (3, Limits::default()));
+}
+
+fn as_json(text: &str) -> serde_json::Value {
+    let table: toml::Table = toml::from_str(text).unwrap();
+    serde_json::to_value(table).unwrap()
+}
+
+#[test]
+fn every_manifest_of_this_repository_has_the_form_of_the_schema() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (mut folders, mut found) = (vec![root.join("plugins"), root.join("tests/guests")], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.ends_with("step.toml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                Manifest::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                conforms(&as_json(&text)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 3, "{found}");
+    let template = std::fs::read_to_string(root.join("host/cli/template/step.toml")).unwrap();
+    conforms(&as_json(&template.replace("NAME", "new-step"))).unwrap();
+    conforms(&as_json(GOOD)).unwrap();
+}
+
+#[test]
+fn schema_and_parser_refuse_the_same_forms() {
+    let accepted = |text: &str| (Manifest::parse(text.as_bytes()).is_ok(), conforms(&as_json(text)).is_ok());
+    for (from, to) in [
+        ("name = \"release-sign\"", "name = \"Release\""),
+        ("name = \"release-sign\"", "nam = \"release-sign\""),
+        ("name = \"release-sign\"", "name = 3"),
+        ("[dirs.dist]", "[dir.dist]"),
+        ("[dirs.dist]", "[dirs.\"../x\"]"),
+        ("[dirs.dist]", "[dirs.\"a/b\"]"),
+        ("[secrets.pin]", "[secrets.\"a//b\"]"),
+        ("[secrets.pin]", "[secrets.\"a\\u202e\"]"),
+        ("mode = \"write\"", "mode = \"wirte\""),
+        ("mode = \"write\"", "mode = \"write\"\nmod = 1"),
+        ("use = \"reveal\"", "use = \"show\""),
+        ("use = \"derive\"", "use = \"encrypt\""),
+        ("variable = \"NPM_TOKEN\"", "variable = \"npm\""),
+        ("formats = [\"raw\"]", "formats = [\"raw\", \"raw\"]"),
+        ("formats = [\"raw\"]", "formats = [\"pgp\"]"),
+        ("at = \".\"", "at = \"src\""),
+        ("at = \".\"", "at = \"/a b\""),
+        ("https://*.example.org", "http://example.org"),
+        ("https://*.example.org", "example.org"),
+        ("https://*.example.org", "https://example.org/x"),
+        ("why = \"signs the release\"", "why = \"\""),
+        ("why = \"signs the release\"", "why = \" \""),
+        ("why = \"signs the release\"", "why = \"a\\nb\""),
+        ("why = \"signs the release\"\n", ""),
+        ("[step]", "[limits]\nseconds = 0\n[step]"),
+        ("[step]", "[limits]\nseconds = 3601\n[step]"),
+        ("[step]", "[limits]\nsecond = 1\n[step]"),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        assert_eq!(accepted(&GOOD.replacen(from, to, 1)), (false, false), "{to}");
+    }
+    for (from, to) in [
+        ("https://*.example.org", "https://[2001:db8::1]:8443"),
+        ("https://*.example.org", "http://localhost"),
+        ("at = \".\"", "at = \"/\""),
+        ("at = \".\"", "at = \"/work/src-1.0\""),
+        ("[secrets.pin]", "[secrets.\"a/b/c_d.e\"]"),
+        ("why = \"signs the release\"", "why = \"unterschreibt – mit Größe\""),
+    ] {
+        assert_eq!(accepted(&GOOD.replacen(from, to, 1)), (true, true), "{to}");
+    }
 }
