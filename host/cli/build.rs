@@ -1,5 +1,7 @@
 //! Embeds what `attest-run new` gives to every new step: the SDK and the contract, as they are.
 
+#![expect(clippy::expect_used, reason = "without what cargo gives, nothing can be built")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

@@ -157,7 +157,7 @@ impl<R: Read + Seek> Sections<R> {
             return Ok(None);
         }
         self.read(&mut name)?;
-        Ok((name == MANIFEST_SECTION.as_bytes()).then(|| start..contents.end))
+        Ok((name == MANIFEST_SECTION.as_bytes()).then_some(start..contents.end))
     }
 
     /// An unsigned number of 32 bits (LEB128, WebAssembly §5.2.2).

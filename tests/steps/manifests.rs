@@ -160,17 +160,18 @@ fn each_file_that_is_no_component_is_refused_by_what_it_is() {
         let mut outer = b"\0asm\x0d\0\x01\0\x04".to_vec();
         let mut rest = nested.len();
         while rest >= 0x80 {
-            outer.push((rest & 0x7f) as u8 | 0x80);
+            outer.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
             rest >>= 7;
         }
-        outer.push(rest as u8);
+        outer.push(u8::try_from(rest).unwrap());
         outer.extend(&nested);
         nested = outer;
     }
     // Two manifests, as no tool would write them.
     let manifest = |text: &str| {
         let name = "attest:step/manifest";
-        let mut section = vec![0, (1 + name.len() + text.len()) as u8, name.len() as u8];
+        let size = |length: usize| u8::try_from(length).unwrap();
+        let mut section = vec![0, size(1 + name.len() + text.len()), size(name.len())];
         section.extend(name.bytes().chain(text.bytes()));
         section
     };
