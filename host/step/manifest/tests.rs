@@ -324,7 +324,7 @@ fn schema_and_parser_refuse_the_same_forms() {
         ("https://*.example.org", "https://[2001:db8::1]:8443"),
         ("https://*.example.org", "http://localhost"),
         ("at = \".\"", "at = \"/\""),
-        ("at = \".\"", "at = \"/work/src-1.0\""),
+        ("at = \".\"", "at = \"/source/src-1.0\""),
         ("[secrets.pin]", "[secrets.\"a/b/c_d.e\"]"),
         ("why = \"signs the release\"", "why = \"unterschreibt – mit Größe\""),
     ] {
