@@ -8,6 +8,8 @@ STEPS := target/steps
 
 BUILD_PACKAGES := gcc libtss2-dev libtpms-dev pkg-config
 TEST_PACKAGES  := $(BUILD_PACKAGES) curl libfaketime openssl socat strace swtpm swtpm-tools tpm2-tools util-linux
+# Node's own packages bring npm along, and conflict with Debian's.
+TEST_PACKAGES  += $(shell command -v npm >/dev/null || echo nodejs npm)
 VM_PACKAGES    := e2fsprogs fdisk libtss2-tcti-device0 mtools openssl ovmf qemu-system-x86 swtpm swtpm-tools tpm2-tools xz-utils
 
 .PHONY: help
@@ -19,7 +21,7 @@ demo: build-packages build steps ## Sign a release with a key that never leaves 
 	@tests/demo.sh
 
 .PHONY: test
-test: test-packages build steps ## Run all tests. Some need root: they start processes of several users
+test: test-packages build steps steps-js ## Run all tests. Some need root: they start processes of several users
 	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
 	$(CARGO) test --release --workspace -- --test-threads 4
 	@if $(MAKE) --no-print-directory target/vm/packages; then $(MAKE) --no-print-directory vm-test; else \
@@ -42,7 +44,7 @@ target/vm/packages: | vm-packages
 WASMTIME := target/wasmtime/bin/wasmtime
 
 .PHONY: bench
-bench: test-packages build steps $(WASMTIME) ## Measure, both columns of each row in one run (PARTS="leases policy": some). Needs root, and no other load
+bench: test-packages build steps steps-js $(WASMTIME) ## Measure, both columns of each row in one run (PARTS="leases policy": some). Needs root, and no other load
 	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
 	$(CARGO) bench --workspace --bench bench -- $(abspath $(WASMTIME)) $(PARTS)
 
@@ -69,6 +71,10 @@ build: ## Build the programs, release mode
 .PHONY: steps
 steps: build ## Build the official steps, and the hostile one of the tests, to components
 	@plugins/build.sh $(STEPS) $(BIN)/attest-run
+
+.PHONY: steps-js
+steps-js: ## Build the step in JavaScript. Needs Node and npm
+	@plugins/javascript/build.sh $(STEPS)
 
 .PHONY: clean
 clean: ## Remove everything that was built
