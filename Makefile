@@ -21,7 +21,7 @@ demo: build-packages build steps ## Sign a release with a key that never leaves 
 	@tests/demo.sh
 
 .PHONY: test
-test: test-packages build steps steps-js ## Run all tests. Some need root: they start processes of several users
+test: test-packages build steps steps-js steps-cli ## Run all tests. Some need root: they start processes of several users
 	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
 	$(CARGO) test --release --workspace -- --test-threads 4
 	@if $(MAKE) --no-print-directory target/vm/packages; then $(MAKE) --no-print-directory vm-test; else \
@@ -62,6 +62,7 @@ lint: build-packages ## Check formatting and lints
 	$(CARGO) fmt --check
 	cd plugins && $(CARGO) fmt --check
 	cd tests/fuzz && $(CARGO) fmt --check
+	cd tests/guests/cli && $(CARGO) fmt --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
 .PHONY: build
@@ -76,10 +77,14 @@ steps: build ## Build the official steps, and the hostile one of the tests, to c
 steps-js: ## Build the step in JavaScript. Needs Node and npm
 	@plugins/javascript/build.sh $(STEPS)
 
+.PHONY: steps-cli
+steps-cli: ## Build a program of the command line that knows nothing of attest-run, for the tests
+	@tests/guests/cli/build.sh $(STEPS)
+
 .PHONY: clean
 clean: ## Remove everything that was built
 	$(CARGO) clean
-	rm -rf plugins/target target/vm tests/fuzz/target
+	rm -rf plugins/target target/vm tests/fuzz/target tests/guests/target
 
 .PHONY: build-packages test-packages vm-packages fuzz-packages
 build-packages: packages = $(BUILD_PACKAGES)
