@@ -74,7 +74,7 @@ steps: build ## Build the official steps, and the hostile one of the tests, to c
 	@plugins/build.sh $(STEPS) $(BIN)/attest-run
 
 .PHONY: steps-js
-steps-js: ## Build the step in JavaScript. Needs Node and npm
+steps-js: ## Build the steps in JavaScript. Needs Node and npm
 	@plugins/javascript/build.sh $(STEPS)
 
 .PHONY: steps-cli

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Builds the step in JavaScript to a component: plugins/javascript/build.sh OUT
+# Builds the steps in JavaScript to components: plugins/javascript/build.sh OUT
 #
-#   OUT/hello-js/hello-js.wasm          the step, with its step.toml beside it
+#   OUT/hello-js/hello-js.wasm          the smallest, with its step.toml beside it
 #   OUT/hello-js/hello-js-command.wasm  the same as a program of the command line, for other runtimes
+#   OUT/sizes-js/sizes-js.wasm          one that reads a directory
 #
 # Needs Node 18 or newer and npm. Nothing is built twice.
 set -euo pipefail
-out=$(mkdir -p "$1/hello-js" && cd "$1/hello-js" && pwd)
+out=$(mkdir -p "$1" && cd "$1" && pwd)
 cd "$(dirname "$0")"
 
 tools=../target/javascript
@@ -17,21 +18,45 @@ if ! cmp -s package-lock.json $tools/installed; then
     cp package-lock.json $tools/installed
 fi
 
-# The worlds of this step, and the packages that they refer to.
+# The worlds of these steps, and the packages that they refer to: as they are for the command, and for steps with WASI by
+# another name. componentize-qjs 0.4.5 links its own files when it loads the source, and takes a step's WASI for that
+# ("mismatched resource types"). The name is put right in the component, which has WASI 0.2.12 inside, stubbed, and
+# may not have it twice; every 0.2 goes with every other.
 wit=$tools/wit
 rm -rf $wit
-mkdir -p $wit/deps/attest-step
-cp wit/*.wit $wit/
-cp ../../wit/step.wit $wit/deps/attest-step/
-cp ../../wit/deps/*.wit wit/deps/*.wit $wit/deps/
+mkdir -p $wit/{step,command}/deps/attest-step
+for to in $wit/step $wit/command; do
+    cp wit/*.wit $to/
+    cp ../../wit/step.wit $to/deps/attest-step/
+    cp ../../wit/deps/*.wit wit/deps/*.wit $to/deps/
+done
+rm $wit/step/command.wit $wit/step/deps/cli.wit
+sed -i 's/\bwasi:/wxsi:/g' $wit/step/deps/*.wit $wit/step/deps/attest-step/*.wit
 
-componentize() { # WORLD NAME OPTION...
-    local component=$out/$2.wasm
-    if [ -e "$component" ] && [ -z "$(find src wit build.sh package-lock.json ../../wit -type f -newer "$component" -print -quit)" ]; then return; fi
-    $tools/node_modules/.bin/componentize-qjs --wit $wit --world "$1" --js "src/$1.js" --module-root src \
-        --sync --opt-size "${@:3}" --output "$component.part" >/dev/null
-    mv "$component.part" "$component"
+componentize() { # NAME WORLD OPTION...
+    $tools/node_modules/.bin/componentize-qjs --world "$2" --js "src/$2.js" --module-root src --sync --opt-size \
+        --output "$1" "${@:3}" >/dev/null
 }
-componentize step hello-js --stub-wasi
-componentize command hello-js-command
-cp step.toml "$out/"
+outdated() { # COMPONENT
+    mkdir -p "$(dirname "$1")"
+    [ ! -e "$1" ] || [ -n "$(find src wit build.sh package-lock.json ../../wit -type f -newer "$1" -print -quit)" ]
+}
+step() { # NAME WORLD MANIFEST
+    local component=$out/$1/$1.wasm
+    if outdated "$component"; then
+        componentize "$component.part" "$2" --wit $wit/step --stub-wasi
+        LC_ALL=C sed -i 's#wxsi:\([a-z]*/[a-z-]*\)@0\.2\.12#wasi:\1@0.2.11#g' "$component.part"
+        mv "$component.part" "$component"
+    fi
+    cp "$3" "$out/$1/step.toml"
+}
+command() { # NAME WORLD
+    local component=$out/${1%-command}/$1.wasm
+    if outdated "$component"; then
+        componentize "$component.part" "$2" --wit $wit/command
+        mv "$component.part" "$component"
+    fi
+}
+step hello-js step step.toml
+step sizes-js sizes sizes.toml
+command hello-js-command command
