@@ -50,7 +50,7 @@ step() { # NAME WORLD MANIFEST
     fi
     cp "$3" "$out/$1/step.toml"
 }
-command() { # NAME WORLD
+program() { # NAME WORLD
     local component=$out/${1%-command}/$1.wasm
     if outdated "$component"; then
         componentize "$component.part" "$2" --wit $wit/command
@@ -59,4 +59,4 @@ command() { # NAME WORLD
 }
 step hello-js step step.toml
 step sizes-js sizes sizes.toml
-command hello-js-command command
+program hello-js-command command
