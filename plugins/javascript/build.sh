@@ -34,8 +34,9 @@ rm $wit/step/command.wit $wit/step/deps/cli.wit
 sed -i 's/\bwasi:/wxsi:/g' $wit/step/deps/*.wit $wit/step/deps/attest-step/*.wit
 
 componentize() { # NAME WORLD OPTION...
-    $tools/node_modules/.bin/componentize-qjs --world "$2" --js "src/$2.js" --module-root src --sync --opt-size \
-        --output "$1" "${@:3}" >/dev/null
+    # Its `bin/componentize-qjs` does not start under Node 18.
+    node $tools/node_modules/componentize-qjs/cli.mjs --world "$2" --js "src/$2.js" --module-root src \
+        --sync --opt-size --output "$1" "${@:3}" >/dev/null
 }
 outdated() { # COMPONENT
     mkdir -p "$(dirname "$1")"
