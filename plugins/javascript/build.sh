@@ -18,25 +18,24 @@ if ! cmp -s package-lock.json $tools/installed; then
     cp package-lock.json $tools/installed
 fi
 
-# The worlds of these steps, and the packages that they refer to: as they are for the command, and for steps with WASI by
+# The sources, the worlds and the packages that they refer to: as they are for the command, and for steps with WASI by
 # another name. componentize-qjs 0.4.5 links its own files when it loads the source, and takes a step's WASI for that
 # ("mismatched resource types"). The name is put right in the component, which has WASI 0.2.12 inside, stubbed, and
 # may not have it twice; every 0.2 goes with every other.
-wit=$tools/wit
-rm -rf $wit
-mkdir -p $wit/{step,command}/deps/attest-step
-for to in $wit/step $wit/command; do
-    cp wit/*.wit $to/
-    cp ../../wit/step.wit $to/deps/attest-step/
-    cp ../../wit/deps/*.wit wit/deps/*.wit $to/deps/
+for to in $tools/step $tools/command; do
+    rm -rf $to
+    mkdir -p $to/wit/deps/attest-step
+    cp -r src wit $to/
+    cp ../../wit/step.wit $to/wit/deps/attest-step/
+    cp ../../wit/deps/*.wit $to/wit/deps/
 done
-rm $wit/step/command.wit $wit/step/deps/cli.wit
-sed -i 's/\bwasi:/wxsi:/g' $wit/step/deps/*.wit $wit/step/deps/attest-step/*.wit
+rm $tools/step/wit/command.wit
+find $tools/step -type f -exec sed -i 's/\bwasi:/wxsi:/g' {} +
 
-componentize() { # NAME WORLD OPTION...
+componentize() { # step|command NAME WORLD OPTION...
     # Its `bin/componentize-qjs` does not start under Node 18.
-    node $tools/node_modules/componentize-qjs/cli.mjs --world "$2" --js "src/$2.js" --module-root src \
-        --sync --opt-size --output "$1" "${@:3}" >/dev/null
+    node $tools/node_modules/componentize-qjs/cli.mjs --wit $tools/"$1"/wit --world "$3" --js $tools/"$1"/src/"$3".js \
+        --module-root $tools/"$1"/src --sync --opt-size --output "$2" "${@:4}" >/dev/null
 }
 outdated() { # COMPONENT
     mkdir -p "$(dirname "$1")"
@@ -45,7 +44,7 @@ outdated() { # COMPONENT
 step() { # NAME WORLD MANIFEST
     local component=$out/$1/$1.wasm
     if outdated "$component"; then
-        componentize "$component.part" "$2" --wit $wit/step --stub-wasi
+        componentize step "$component.part" "$2" --stub-wasi
         LC_ALL=C sed -i 's#wxsi:\([a-z]*/[a-z-]*\)@0\.2\.12#wasi:\1@0.2.11#g' "$component.part"
         mv "$component.part" "$component"
     fi
@@ -54,7 +53,7 @@ step() { # NAME WORLD MANIFEST
 program() { # NAME WORLD
     local component=$out/${1%-command}/$1.wasm
     if outdated "$component"; then
-        componentize "$component.part" "$2" --wit $wit/command
+        componentize command "$component.part" "$2"
         mv "$component.part" "$component"
     fi
 }
