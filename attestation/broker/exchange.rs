@@ -347,7 +347,12 @@ impl Refused {
             // A store may refuse before the quote is looked at, and nothing is claimed by that.
             Self::Store(_) => false,
             Self::Job(_) | Self::Session(_) | Self::SecondLease { .. } => true,
-            Self::Policy(_) | Self::Denied(_) | Self::NoSecret(_) | Self::NoDestination(_) | Self::Grant(_) | Self::Verdict(_) => true,
+            Self::Policy(_)
+            | Self::Denied(_)
+            | Self::NoSecret(_)
+            | Self::NoDestination(_)
+            | Self::Grant(_)
+            | Self::Verdict(_) => true,
         }
     }
 }

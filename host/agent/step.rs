@@ -13,7 +13,8 @@ use attest_evidence::name::{DirectoryName, JobSessionId, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::{SecretBytes, name::SecretName};
 use attest_step::{
-    BadManifest, CheckedStep, Component, LONGEST_COMPONENT, LONGEST_MANIFEST, Manifest, NotAComponent, Uncovered,
+    BadManifest, CheckedStep, Component, LONGEST_COMPONENT, LONGEST_MANIFEST, Manifest, NotAComponent, StepKind,
+    Uncovered,
 };
 use attest_wire::Revealed;
 use attest_wire::client::{CiToken, End, Event};
@@ -88,6 +89,9 @@ pub enum StepError {
     /// More arguments than can be asked with.
     #[error("a step has at most {MOST_ARGUMENTS} arguments of {LONGEST_ARGUMENTS} bytes in all")]
     Arguments,
+    /// It declares what this agent can't give yet.
+    #[error("the step declares `{0}`, which this version of the agent does not serve yet")]
+    NotServed(String),
     /// Root asked for it, and the workers of an agent touch no file as root.
     #[error("a step of this agent does not run for root: it would touch files as root")]
     RootsFiles,
@@ -138,6 +142,8 @@ impl Explain for StepError {
                 .hint(format!("leave `--dir {name}=…` out, or declare it in step.toml:\n[dirs.{name}]\nmode = \"read\"\nwhy = \"…\"")),
             Self::NotADirectory { .. } => report("AR-S403", Fault::Usage),
             Self::Arguments => report("AR-S404", Fault::Usage),
+            Self::NotServed(_) => report("AR-S407", Fault::Refused)
+                .hint("the step did not start, and nothing was asked for it"),
             Self::RootsFiles => report("AR-S406", Fault::Refused)
                 .hint("run the job as a user of its own; a CI runner should not be root in any case"),
             Self::NotBegun(_) => report("AR-W201", Fault::Environment),
@@ -469,6 +475,9 @@ fn prepare(component: OwnedFd, manifest: OwnedFd, given: Vec<(DirectoryName, Own
     let manifest = Manifest::parse(&read("manifest", manifest, LONGEST_MANIFEST)?)?;
     let bytes = read("component", component, LONGEST_COMPONENT)?;
     let step = CheckedStep::check(manifest, Component::inspect(&bytes)?)?;
+    if let Some(what) = not_served(&step) {
+        return Err(StepError::NotServed(what));
+    }
     let mut given: BTreeMap<_, _> = given.into_iter().collect();
     let mut directories = Vec::with_capacity(given.len());
     for (name, declared) in &step.manifest().dirs {
@@ -480,6 +489,23 @@ fn prepare(component: OwnedFd, manifest: OwnedFd, given: Vec<(DirectoryName, Own
         Some(name) => Err(StepError::DirectoryUndeclared(name)),
         None => Ok(Prepared { step, bytes, directories }),
     }
+}
+
+/// What a step declares, or is, that the worker does not know yet.
+fn not_served(step: &CheckedStep) -> Option<String> {
+    let manifest = step.manifest();
+    let secret = manifest.secrets.iter().find(|(_, secret)| secret.usage != SecretUse::Reveal);
+    let key = manifest.keys.iter().find(|(_, key)| key.usage != KeyUse::Sign);
+    let others = [
+        (!manifest.http.is_empty(), "[http]"),
+        (manifest.summary.is_some(), "[summary]"),
+        (manifest.annotations.is_some(), "[annotations]"),
+        (step.kind() == StepKind::Command, "wasi:cli/run"),
+    ];
+    secret
+        .map(|(name, secret)| format!("secrets.{name} use = \"{}\"", secret.usage.as_str()))
+        .or_else(|| key.map(|(name, key)| format!("keys.{name} use = \"{}\"", key.usage.as_str())))
+        .or_else(|| others.into_iter().find(|(is, _)| *is).map(|(_, what)| what.to_owned()))
 }
 
 /// All of a regular file. Others could keep us waiting, or be another thing each time they are read.

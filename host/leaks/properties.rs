@@ -3,7 +3,7 @@
 use crate::encodings::{Encoding, forms};
 use crate::lines::{ends, line_break};
 use crate::parts::parts;
-use crate::{HoldBack, Hit, MARK, Mask, Scanner, Values};
+use crate::{Hit, HoldBack, MARK, Mask, Scanner, Values};
 use data_encoding::{BASE32, BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -28,7 +28,13 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 enum Fragment {
     Bytes(Vec<u8>),
     /// A form of a value: which; from where to where of it; after how many of its bytes a line breaks; one byte changed.
-    Form { form: usize, from: usize, to: usize, wrap: usize, changed: Option<usize> },
+    Form {
+        form: usize,
+        from: usize,
+        to: usize,
+        wrap: usize,
+        changed: Option<usize>,
+    },
 }
 
 fn fragment() -> impl Strategy<Value = Fragment> {
@@ -52,7 +58,8 @@ fn text(values: &Values, fragments: &[Fragment]) -> Vec<u8> {
             Fragment::Bytes(bytes) => text.extend(bytes),
             Fragment::Form { form, from, to, wrap, changed } => {
                 let needle = values.needles.text(form % values.needles.len()).bytes;
-                let mut bytes = needle[(*from).min(needle.len())..(*to).min(needle.len()).max(*from).min(needle.len())].to_vec();
+                let mut bytes =
+                    needle[(*from).min(needle.len())..(*to).min(needle.len()).max(*from).min(needle.len())].to_vec();
                 if let Some(changed) = changed
                     && !bytes.is_empty()
                 {

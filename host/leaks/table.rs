@@ -236,7 +236,8 @@ impl Table {
         found: &mut impl FnMut(Found),
     ) {
         let window = index(window.into());
-        let bound = |window: usize| self.windows.get(window).map_or(self.needles.len(), |(_, begin)| index((*begin).into()));
+        let bound =
+            |window: usize| self.windows.get(window).map_or(self.needles.len(), |(_, begin)| index((*begin).into()));
         for (number, offset) in self.needles.get(bound(window)..bound(window + 1)).unwrap_or_default() {
             let (needle, offset) = (index((*number).into()), index((*offset).into()));
             let Text { bytes, wraps } = needles.text(needle);
@@ -312,9 +313,11 @@ fn sketch(needles: &Needles) -> Vec<u32> {
 
 /// The window of `needle` whose grams are the rarest, and where in it.
 fn rarest_window(needle: &[u8], sketch: &[u32]) -> (u64, u32) {
-    let common = |gram: &[u8]| sketch.get(index(hash(word(gram, 0)) >> (64 - SKETCH_BITS))).copied().unwrap_or_default();
+    let common =
+        |gram: &[u8]| sketch.get(index(hash(word(gram, 0)) >> (64 - SKETCH_BITS))).copied().unwrap_or_default();
     let windows = (0_u32..).zip(needle.windows(WINDOW));
-    let rarest = windows.min_by_key(|(_, window)| window.windows(GRAM).map(|gram| u64::from(common(gram))).sum::<u64>());
+    let rarest =
+        windows.min_by_key(|(_, window)| window.windows(GRAM).map(|gram| u64::from(common(gram))).sum::<u64>());
     rarest.map_or((0, 0), |(offset, window)| (word(window, 0), offset))
 }
 

@@ -30,7 +30,9 @@ pub struct Values {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadValues {
     /// A value so short that it stands in texts that have nothing to do with it.
-    #[error("the value of `{name}` has {length} bytes, and {SHORTEST_VALUE} are the least that can be told from other text")]
+    #[error(
+        "the value of `{name}` has {length} bytes, and {SHORTEST_VALUE} are the least that can be told from other text"
+    )]
     TooShort {
         /// Which.
         name: String,

@@ -90,6 +90,7 @@ fn question() -> Question {
         claimed: Claimed { step: "publish".into(), why: "publishes".into() },
         formats: BTreeSet::new(),
         mode: None,
+        private: false,
     }
 }
 

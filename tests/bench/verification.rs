@@ -78,6 +78,7 @@ impl Scene {
             hpke_public_key: [9; 32],
             secrets: Vec::new(),
             keys: Vec::new(),
+            http: Vec::new(),
         };
         let bound = write_bound(&challenge, &request).unwrap();
         let statement = statement(&qualifying_data(&Sha256Digest::of(&bound)), selection, &values.digest());

@@ -98,7 +98,8 @@ fn nobody_makes_a_grant_out_of_nothing() {
         (
             "E0451",
             "pub fn forge(bound: attest_evidence::Sha256Digest) -> attest_broker::policy::Decision {
-             attest_broker::policy::Decision { bound, policy_version: 1, rules: Vec::new(), leases: 1 } }",
+             attest_broker::policy::Decision { bound, policy_version: 1, rules: Vec::new(), leases: 1,
+             undeclared: attest_evidence::exchange::Undeclared::Report } }",
         ),
         (
             "E0451",

@@ -9,7 +9,7 @@ use crate::signatures::AwsLc;
 use crate::store::{Consumed, Exposure, ReleaseLease, ShownAtEnd};
 use attest_appraisal::{BootCounts, HostRefused, Purpose, QuotedHost};
 use attest_evidence::digest::to_hex;
-use attest_evidence::exchange::{Exchange, Ledger, LeaseClose, LeaseMessage, SecretLedger};
+use attest_evidence::exchange::{Exchange, LeaseClose, LeaseMessage, Ledger, SecretLedger};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::tpm::PcrValues;
 use data_encoding::BASE64;

@@ -166,7 +166,12 @@ impl Cases {
                 case.measured.job = None;
             }
             let Written { name, ask, expect, by, measured, claimed, formats, mode, private, no_job: _ } = case;
-            cases.push(Case { name, question: Question { ask, measured, claimed, formats, mode, private }, expect, by });
+            cases.push(Case {
+                name,
+                question: Question { ask, measured, claimed, formats, mode, private },
+                expect,
+                by,
+            });
         }
         Ok(Self(cases))
     }

@@ -3,12 +3,12 @@
 use super::evidence::is_false_without_evidence;
 use super::groups::Groups;
 use super::question::{CiJob, Prepared, Question, uid};
+use attest_evidence::exchange::Undeclared;
 use cedar_policy::pst::{
     ActionConstraint, BinaryOp, Clause, Effect, EntityOrSlot, EntityUID, Expr, Literal, PatternElem, Policy as Tree,
     PrincipalConstraint, ResourceConstraint, UnaryOp, Var,
 };
 use cedar_policy::{Entities, EntityUid, EvalResult, Expression, eval_expression};
-use attest_evidence::exchange::Undeclared;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -101,7 +101,8 @@ impl Rule {
             ResourceConstraint::In(one) => Scope::In(entity(one)?, None),
             ResourceConstraint::IsIn(kind, one) => Scope::In(entity(one)?, Some(kind.to_string())),
         };
-        if let Some((other, _)) = policy.annotations().find(|(name, _)| !["id", "leases", "undeclared"].contains(name)) {
+        if let Some((other, _)) = policy.annotations().find(|(name, _)| !["id", "leases", "undeclared"].contains(name))
+        {
             return Err(format!("it has an annotation `@{other}`, and there are `@id`, `@leases` and `@undeclared`"));
         }
         let leases = match policy.annotation("leases") {

@@ -62,15 +62,17 @@ impl Transaction for SetSecret {
         let version: i64 = row.get(0);
         let number = u64::try_from(version).map_err(|_| StoreError::Row("secret version"))?;
         let sealed = (self.seal)(number)?;
-        sqlx::query("INSERT INTO secrets (stage, name, version, sealed, set_at, destinations) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(self.stage.as_str())
-            .bind(self.name.as_str())
-            .bind(version)
-            .bind(sealed)
-            .bind(seconds(self.audit.at))
-            .bind(self.destinations.as_text())
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(
+            "INSERT INTO secrets (stage, name, version, sealed, set_at, destinations) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(self.stage.as_str())
+        .bind(self.name.as_str())
+        .bind(version)
+        .bind(sealed)
+        .bind(seconds(self.audit.at))
+        .bind(self.destinations.as_text())
+        .execute(&mut *connection)
+        .await?;
         record(connection, &self.audit).await?;
         Ok(number)
     }

@@ -4,9 +4,9 @@
 //! without a dot at the end, addresses as RFC 5952 and dotted decimals write them, ports only where they are not the
 //! scheme's own, paths without a step back and without anything encoded.
 
+use core::net::{IpAddr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// The longest host name (RFC 1035 §2.3.4, as text).

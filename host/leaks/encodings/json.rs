@@ -88,10 +88,10 @@ mod tests {
         let found = all("a/\"\\\n\u{1}<é😀".as_bytes());
         for wanted in [
             serde_json::to_string("a/\"\\\n\u{1}<é😀").unwrap().trim_matches('"').to_owned(),
-            r#"a\/\"\\\n\u0001<\u00e9\ud83d\ude00"#.to_owned(),             // PHP
-            r#"a/\"\\\n\u0001<\u00e9\ud83d\ude00"#.to_owned(),              // Python
-            r#"a/\"\\\n\u0001\u003cé😀"#.to_owned(),                        // Go
-            r#"a/\"\\\n\u0001\u003C\u00E9\uD83D\uDE00"#.to_owned(),         // .NET, but for its quotation marks
+            r#"a\/\"\\\n\u0001<\u00e9\ud83d\ude00"#.to_owned(), // PHP
+            r#"a/\"\\\n\u0001<\u00e9\ud83d\ude00"#.to_owned(),  // Python
+            r#"a/\"\\\n\u0001\u003cé😀"#.to_owned(),            // Go
+            r#"a/\"\\\n\u0001\u003C\u00E9\uD83D\uDE00"#.to_owned(), // .NET, but for its quotation marks
             r#"a/\"\\\u000a\u0001<é😀"#.to_owned(),
         ] {
             assert!(found.contains(&wanted), "{wanted}: {found:?}");

@@ -72,10 +72,10 @@ mod tests {
             "%61%2f+%7e%2a%ff",
             "a%2F%20~%2A%FF", // RFC 3986
             "a%2f%20~%2a%ff",
-            "a%2F+~%2A%FF",   // Python's quote_plus
-            "a%2F%20~*%FF",   // encodeURIComponent
-            "a%2F+%7E*%FF",   // a form
-            "a/%20~%2A%FF",   // Python's quote
+            "a%2F+~%2A%FF", // Python's quote_plus
+            "a%2F%20~*%FF", // encodeURIComponent
+            "a%2F+%7E*%FF", // a form
+            "a/%20~%2A%FF", // Python's quote
         ] {
             assert!(all.iter().any(|text| text == wanted), "{wanted}: {all:?}");
         }
