@@ -2,6 +2,7 @@
 
 use crate::boot::BootLog;
 use crate::broker::{BrokerClient, BrokerError, BrokerUrl};
+use crate::code::CodeCache;
 use crate::embedded::{EmbeddedBroker, EmbeddedError};
 use crate::enrol::EnrolError;
 use crate::exchange::GrantRefused;
@@ -17,6 +18,7 @@ use attest_evidence::exchange::{Isolation, user_qualifying_data};
 use attest_evidence::name::BrokerId;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{PcrSelection, TpmName};
+use attest_leaks::Patterns;
 use attest_tpm::{Tpm, TpmError, Transport};
 use attest_wire::client::{Answer, Status};
 use std::path::PathBuf;
@@ -38,6 +40,10 @@ pub struct Settings {
     pub measurements: Option<MeasurementList>,
     /// The programs that it consists of, by name: what a measurement covers.
     pub programs: std::collections::BTreeMap<&'static str, PathBuf>,
+    /// The program of workers.
+    pub worker: PathBuf,
+    /// Certificates of servers' roots for steps' requests, beside those of the system: PEM.
+    pub http_roots: String,
     /// The program of an embedded broker, for an agent that may start one.
     pub embedded_broker: Option<PathBuf>,
 }
@@ -57,6 +63,8 @@ pub struct Agent {
     jobs: Jobs,
     boot: BootLog,
     measured: Measured,
+    code: CodeCache,
+    patterns: Arc<Patterns>,
 }
 
 /// A broker that this agent has enrolled with, and what it takes to ask it.
@@ -109,6 +117,9 @@ pub enum AgentError {
     /// What it measures.
     #[error(transparent)]
     Measure(#[from] MeasureError),
+    /// The patterns of secrets that nobody declared.
+    #[error("{0}")]
+    Patterns(String),
     /// A nonce that is too short to be fresh, or too long.
     #[error("a nonce has 8 to 64 bytes, this has {0}")]
     Nonce(usize),
@@ -130,6 +141,7 @@ impl Explain for AgentError {
             Self::Spawn(error) => error.report(),
             Self::Step(error) => error.report(),
             Self::Measure(error) => error.report(),
+            Self::Patterns(_) => Report::new("AR-C607", Fault::Bug, self.to_string()),
             Self::Nonce(_) => Report::new("AR-C102", Fault::Usage, self.to_string()),
             Self::Pcrs(_) => Report::new("AR-C103", Fault::Usage, self.to_string()),
         }
@@ -149,7 +161,9 @@ impl Agent {
         let (embedded, link) = (Mutex::new(None), Mutex::new(None));
         let measured = Measured::of(settings.measurements.clone());
         let jobs = Jobs::default();
-        let agent = Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured };
+        let code = CodeCache::open(state.path().join("code"), &settings.worker, keys.code_key(settings.isolation).await?)?;
+        let patterns = Patterns::new().map_err(|error| AgentError::Patterns(error.to_string()))?;
+        let agent = Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured, code, patterns };
         if let Some(enrolment) = agent.state.enrolment()? {
             let credentials = enrolment.credentials;
             agent.tpm.run(move |device| device.use_attestation_key(&credentials)).await.map_err(AgentError::Tpm)?;
@@ -183,6 +197,19 @@ impl Agent {
 
     pub(crate) const fn measured(&self) -> &Measured {
         &self.measured
+    }
+
+    pub(crate) fn http_roots(&self) -> &str {
+        &self.settings.http_roots
+    }
+
+    /// What secrets look like that nobody declared.
+    pub(crate) const fn patterns(&self) -> &Arc<Patterns> {
+        &self.patterns
+    }
+
+    pub(crate) const fn code_cache(&self) -> &CodeCache {
+        &self.code
     }
 
     pub(crate) const fn jobs(&self) -> &Jobs {

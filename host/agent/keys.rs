@@ -2,19 +2,35 @@
 
 use crate::derived;
 use crate::state::{State, StateError};
-use attest_evidence::Sha256Digest;
+use attest_evidence::{SecretBytes, Sha256Digest};
+use attest_evidence::digest::base64;
+use attest_evidence::exchange::Isolation;
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_tpm::{DerivationKey, SigningKey, Tpm, TpmError};
 use attest_wire::client::{Key, KeyAlgorithm};
 use ed25519_dalek::pkcs8::EncodePublicKey as _;
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use p256::pkcs8::LineEnding;
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// The file of the key from which Ed25519 keys are derived.
 const DERIVATION: &str = "derivation.json";
+
+/// The file of the key that authenticates compiled components, in direct mode.
+const CODE_KEY: &str = "code-key.json";
+
+/// The form of that file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CodeKey {
+    #[serde(with = "base64")]
+    key: Vec<u8>,
+}
 
 /// Why a key can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +112,41 @@ pub(crate) enum KeySecret {
     P256(SigningKey),
     /// Derived by the TPM, in memory for one signature.
     Ed25519 { derivation: DerivationKey, label: String },
+}
+
+/// A key that symmetric keys are derived from. Its base comes from the TPM with the first that is, and is kept for as
+/// long as this.
+pub(crate) struct DerivedKey {
+    derivation: DerivationKey,
+    label: String,
+    /// SHA-256 of the Name of the key in the TPM.
+    pub(crate) fingerprint: Sha256Digest,
+    base: Option<SecretBytes>,
+}
+
+impl DerivedKey {
+    /// The key for a purpose or, given a message, that message's code with it (HMAC-SHA-256). 32 bytes.
+    pub(crate) async fn derive(
+        &mut self,
+        tpm: &Tpm,
+        purpose: &str,
+        message: Option<&[u8]>,
+    ) -> Result<SecretBytes, KeyError> {
+        if self.base.is_none() {
+            self.base = Some(derived::base(tpm, self.derivation.clone(), self.label.clone()).await?);
+        }
+        let not_derived = || KeyError::Derived(Box::new(Report::new("AR-K104", Fault::Bug, "HKDF gave no key")));
+        let base = self.base.as_ref().ok_or_else(not_derived)?;
+        let info = [b"attest-run/derive/v1\n".as_slice(), purpose.as_bytes()].concat();
+        let key = SecretBytes::fill(32, |key| {
+            base.expose(|base| Hkdf::<Sha256>::from_prk(base).map_err(|_| ())?.expand(&info, key).map_err(|_| ()))
+        })
+        .map_err(|()| not_derived())?;
+        let Some(message) = message else { return Ok(key) };
+        let mac = key.expose(|key| Hmac::<Sha256>::new_from_slice(key).map(|mac| mac.chain_update(message).finalize()));
+        let mac = mac.map_err(|_| not_derived())?;
+        Ok(SecretBytes::new(mac.into_bytes().to_vec()))
+    }
 }
 
 /// The keys of a runner.
@@ -196,6 +247,32 @@ impl KeyStore {
             KeyFile::Deleted { .. } => return Err(missing()),
         };
         Ok(UsableKey { public, secret })
+    }
+
+    /// A key of this stage and name to derive others from. There is always one: it is made by its name.
+    pub(crate) async fn derives(&self, stage: Stage, name: &KeyName) -> Result<DerivedKey, KeyError> {
+        let derivation = self.derivation_key().await?;
+        let fingerprint = Sha256Digest::of(derivation.stored().name().as_bytes());
+        let label = format!("attest-run/derive/v1\n{stage}\n{name}");
+        Ok(DerivedKey { derivation, label, fingerprint, base: None })
+    }
+
+    /// The key that authenticates compiled components. The TPM derives it. In direct mode, where whoever could read a file
+    /// of it could as well run what they like as the same user, it is a random one in the state: each run of a step would
+    /// have to ask the TPM for it otherwise.
+    pub(crate) async fn code_key(&self, isolation: Isolation) -> Result<SecretBytes, KeyError> {
+        if isolation == Isolation::Agent {
+            return derived::base(&self.tpm, self.derivation_key().await?, crate::code::LABEL.to_owned()).await;
+        }
+        if let Some(CodeKey { key }) = self.state.read(CODE_KEY)? {
+            return Ok(SecretBytes::new(key));
+        }
+        let key = SecretBytes::random(32).map_err(|error| {
+            let what = format!("no random numbers: {error}");
+            KeyError::Derived(Box::new(Report::new("AR-K106", Fault::Environment, what)))
+        })?;
+        self.state.write(CODE_KEY, &CodeKey { key: key.expose(<[u8]>::to_vec) })?;
+        Ok(key)
     }
 
     /// The key from which others are derived, made with the first that needs it.

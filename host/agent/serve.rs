@@ -4,7 +4,7 @@ use crate::agent::{Agent, AgentError};
 use crate::jobs::{Found, Peer};
 use crate::keys::KeyError;
 use crate::signing::Message;
-use crate::spawner::WorkerUser;
+use crate::spawner::User;
 use crate::step::StepRequest;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, Stage};
@@ -151,7 +151,7 @@ impl Agent {
     ) -> Result<(), ServeError> {
         let not_understood = |error: &dyn std::fmt::Display| ServeError::Request(error.to_string());
         let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| not_understood(&error))?;
-        let user = WorkerUser { uid: peer.uid.as_raw(), gid: peer.gid.as_raw() };
+        let user = User { uid: peer.uid.as_raw(), gid: peer.gid.as_raw() };
         let handle = stream.try_clone().map_err(|error| not_understood(&error))?;
         let mut heard = tokio::task::spawn_blocking(move || {
             stream.set_nonblocking(false)?;
@@ -210,7 +210,7 @@ impl Agent {
         &self,
         request: Request,
         descriptors: Vec<OwnedFd>,
-        user: WorkerUser,
+        user: User,
         peer: Peer,
         admins: &Admins,
         events: mpsc::Sender<Event>,
@@ -337,7 +337,7 @@ fn step_request(
     descriptors: Vec<OwnedFd>,
     names: Vec<attest_evidence::name::DirectoryName>,
     (arguments, stage, token): (Vec<String>, Stage, Option<CiToken>),
-    files_of: WorkerUser,
+    files_of: User,
     peer: Peer,
 ) -> Result<StepRequest, ServeError> {
     let found = descriptors.len();

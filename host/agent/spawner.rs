@@ -1,8 +1,9 @@
-//! The spawner: a process that starts workers and does nothing else.
+//! The spawner: a process that starts workers and egress processes, and does nothing else.
 //!
-//! It is the first thing an agent starts. Where the agent has a user of its own, the spawner has the workers'
-//! user and keeps two capabilities, so that a worker can take the file-system identity of the runner's user;
-//! the agent keeps none. It understands one message ([`Spawn`]), and ends its workers when the agent ends.
+//! It is the first thing an agent starts. Where the agent has a user of its own, the spawner has the workers' user and
+//! keeps three capabilities: two that its children hold for a moment, so that a worker can take the file-system identity
+//! of the runner's user and egress a user of its own; and the one to end what has another user. The agent keeps none. It
+//! understands one message ([`Spawn`]), and ends what it has started when the agent ends.
 
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_wire::spawner::{Ended, Spawn};
@@ -14,24 +15,42 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// The user that workers have.
+/// A user of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WorkerUser {
+pub struct User {
     /// User.
     pub uid: u32,
     /// Group.
     pub gid: u32,
 }
 
-/// Why no worker could be started.
+/// The programs that a spawner starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Programs {
+    /// `attest-worker`.
+    pub worker: PathBuf,
+    /// `attest-egress`.
+    pub egress: PathBuf,
+}
+
+/// The users that they run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Users {
+    /// Workers.
+    pub worker: User,
+    /// Egress processes.
+    pub egress: User,
+}
+
+/// Why nothing could be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpawnError {
-    /// The program of workers is not there.
-    #[error("the worker's program can't be found at {}", .0.display())]
+    /// A program is not there.
+    #[error("`{}` can't be found", .0.display())]
     NoProgram(PathBuf),
     /// The spawner can't be started or has ended.
     #[error("the spawner {what}: {reason}")]
@@ -47,7 +66,7 @@ impl Explain for SpawnError {
     fn report(&self) -> Report {
         match self {
             Self::NoProgram(_) => Report::new("AR-W101", Fault::Environment, self.to_string())
-                .hint("attest-worker belongs beside attest-run: install them together"),
+                .hint("attest-worker and attest-egress belong beside attest-run: install them together"),
             Self::Spawner { .. } => Report::new("AR-W102", Fault::Environment, self.to_string()),
         }
     }
@@ -63,11 +82,11 @@ pub struct Spawner {
     own_user: bool,
 }
 
-/// A worker that has been started.
+/// A process that has been started.
 pub(crate) struct Started {
     /// The agent's end of the connection.
     pub(crate) channel: Channel,
-    /// The worker lives as long as this; how it ended comes over it.
+    /// The process lives as long as this; how it ended comes over it.
     pub(crate) lifeline: UnixStream,
 }
 
@@ -76,16 +95,18 @@ impl Spawner {
     ///
     /// # Errors
     /// See [`SpawnError`].
-    pub fn start(worker: &Path, user: Option<WorkerUser>) -> Result<Self, SpawnError> {
-        if !worker.is_file() {
-            return Err(SpawnError::NoProgram(worker.to_owned()));
+    pub fn start(programs: &Programs, users: Option<Users>) -> Result<Self, SpawnError> {
+        for program in [&programs.worker, &programs.egress] {
+            if !program.is_file() {
+                return Err(SpawnError::NoProgram(program.clone()));
+            }
         }
         let failed = |reason: String| SpawnError::Spawner { what: "can't be started", reason };
         let (ours, theirs) = Channel::pair().map_err(|error| failed(error.to_string()))?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg(SPAWNER_ARGUMENT).arg(worker);
-        if let Some(user) = user {
-            command.args([user.uid.to_string(), user.gid.to_string()]);
+        command.arg(SPAWNER_ARGUMENT).args([&programs.worker, &programs.egress]);
+        if let Some(Users { worker, egress }) = users {
+            command.args([worker.uid, worker.gid, egress.uid, egress.gid].map(|id| id.to_string()));
         }
         command
             .stdin(Stdio::from(OwnedFd::from(theirs.into_stream())))
@@ -95,7 +116,7 @@ impl Spawner {
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
         match ours.receive::<Result<(), String>>() {
-            Ok(Ok(())) => Ok(Self { channel: Mutex::new(ours), own_user: user.is_some() }),
+            Ok(Ok(())) => Ok(Self { channel: Mutex::new(ours), own_user: users.is_some() }),
             Ok(Err(reason)) => Err(failed(reason)),
             Err(error) => Err(failed(error.to_string())),
         }
@@ -122,12 +143,11 @@ impl Spawner {
         })
     }
 
-    /// Starts a worker that touches files as `files_of`.
-    pub(crate) fn spawn(&self, files_of: WorkerUser) -> Result<Started, SpawnError> {
+    /// Starts a process.
+    pub(crate) fn spawn(&self, spawn: Spawn) -> Result<Started, SpawnError> {
         let failed = |error: WireError| SpawnError::Spawner { what: "is gone", reason: error.to_string() };
         let (channel, theirs) = Channel::pair().map_err(failed)?;
         let (lifeline, held) = UnixStream::pair().map_err(|error| failed(error.into()))?;
-        let spawn = Spawn { file_uid: files_of.uid, file_gid: files_of.gid };
         self.channel
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -137,8 +157,8 @@ impl Spawner {
     }
 }
 
-/// One worker, as the spawner sees it.
-struct Worker {
+/// One process, as the spawner sees it.
+struct Process {
     child: Child,
     pidfd: OwnedFd,
     lifeline: Channel,
@@ -146,7 +166,7 @@ struct Worker {
 
 /// The spawner's life: until its standard input, the connection to the agent, ends.
 ///
-/// `arguments` are the worker's program and, where workers have a user of their own, its uid and gid.
+/// `arguments` are the programs of worker and egress and, where these have users of their own, the uid and gid of each.
 ///
 /// # Errors
 /// What the operating system reports when it no longer lets it work.
@@ -154,13 +174,13 @@ pub fn serve_spawner(arguments: &[String]) -> io::Result<()> {
     let channel = Channel::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?));
     let prepared = prepare(arguments);
     let told = channel.send(&prepared.as_ref().map(|_| ()).map_err(Clone::clone));
-    let (Ok((program, own_user)), Ok(())) = (prepared, told) else { return Ok(()) };
-    let mut workers: Vec<Worker> = Vec::new();
+    let (Ok((programs, users)), Ok(())) = (prepared, told) else { return Ok(()) };
+    let mut processes: Vec<Process> = Vec::new();
     loop {
         let mut watched = vec![PollFd::new(channel.stream(), PollFlags::IN)];
-        for worker in &workers {
-            watched.push(PollFd::new(&worker.pidfd, PollFlags::IN));
-            watched.push(PollFd::new(worker.lifeline.stream(), PollFlags::IN));
+        for process in &processes {
+            watched.push(PollFd::new(&process.pidfd, PollFlags::IN));
+            watched.push(PollFd::new(process.lifeline.stream(), PollFlags::IN));
         }
         match poll(&mut watched, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -175,13 +195,13 @@ pub fn serve_spawner(arguments: &[String]) -> io::Result<()> {
             .collect();
         drop(watched);
         let mut ready = ready.into_iter();
-        workers.retain_mut(|worker| !ready.next().unwrap_or(false) || !end(worker));
+        processes.retain_mut(|process| !ready.next().unwrap_or(false) || !end(process));
         if asked {
             match channel.receive_with::<Spawn>() {
-                Ok((spawn, descriptors)) => workers.extend(start(&program, own_user, spawn, descriptors)),
+                Ok((spawn, descriptors)) => processes.extend(start(&programs, users, spawn, descriptors)),
                 Err(_) => {
                     // The agent is gone; nobody may run on its behalf.
-                    workers.iter_mut().for_each(kill);
+                    processes.iter_mut().for_each(kill);
                     return Ok(());
                 }
             }
@@ -189,52 +209,74 @@ pub fn serve_spawner(arguments: &[String]) -> io::Result<()> {
     }
 }
 
-/// Takes the workers' user, keeping the two capabilities that a worker needs for a moment, and nothing else.
-fn prepare(arguments: &[String]) -> Result<(PathBuf, bool), String> {
-    let program = |text: &String| PathBuf::from(text);
-    let (worker, user) = match arguments {
-        [worker] => return Ok((program(worker), false)),
-        [worker, uid, gid] => {
-            let uid = uid.parse().map_err(|_| "bad uid".to_owned())?;
-            let gid = gid.parse().map_err(|_| "bad gid".to_owned())?;
-            (program(worker), WorkerUser { uid, gid })
-        }
+/// Takes the workers' user, keeping the capabilities that are needed to start and end others, and nothing else.
+fn prepare(arguments: &[String]) -> Result<(Programs, Option<Users>), String> {
+    let (worker, egress, ids) = match arguments {
+        [worker, egress, ids @ ..] => (worker, egress, ids),
         _ => return Err("bad arguments".to_owned()),
     };
-    if user.uid == 0 {
-        return Err("workers can't be root's".to_owned());
+    let programs = Programs { worker: worker.into(), egress: egress.into() };
+    let ids: Vec<u32> = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>().map_err(|_| "bad id".to_owned())?;
+    let users = match ids.as_slice() {
+        [] => return Ok((programs, None)),
+        [uid, gid, egress_uid, egress_gid] => Users {
+            worker: User { uid: *uid, gid: *gid },
+            egress: User { uid: *egress_uid, gid: *egress_gid },
+        },
+        _ => return Err("bad arguments".to_owned()),
+    };
+    if users.worker.uid == 0 || users.egress.uid == 0 {
+        return Err("workers and egress can't be root's".to_owned());
     }
+    let user = users.worker;
     let become_worker = || {
         rustix::thread::set_thread_groups(&[])?;
         rustix::thread::set_keep_capabilities(true)?;
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-        let kept = CapabilitySet::SETUID | CapabilitySet::SETGID;
-        rustix::thread::set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: kept })?;
-        for capability in [rustix::thread::CapabilitySet::SETUID, rustix::thread::CapabilitySet::SETGID] {
+        let passed_on = CapabilitySet::SETUID | CapabilitySet::SETGID;
+        let kept = passed_on | CapabilitySet::KILL;
+        let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: passed_on };
+        rustix::thread::set_capabilities(None, sets)?;
+        for capability in passed_on.iter() {
             rustix::thread::configure_capability_in_ambient_set(capability, true)?;
         }
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
     };
     become_worker().map_err(|error| format!("it can't take the workers' user {}: {error}", user.uid))?;
-    Ok((worker, true))
+    Ok((programs, Some(users)))
 }
 
-/// Starts a worker, or says over its lifeline why not.
-fn start(program: &Path, own_user: bool, spawn: Spawn, descriptors: Vec<OwnedFd>) -> Option<Worker> {
+/// Starts a process, or says over its lifeline why not.
+fn start(programs: &Programs, users: Option<Users>, spawn: Spawn, descriptors: Vec<OwnedFd>) -> Option<Process> {
     let [connection, lifeline] = <[OwnedFd; 2]>::try_from(descriptors).ok()?;
     let lifeline = Channel::new(UnixStream::from(lifeline));
     let not_started = |reason: String| {
         let _ = lifeline.send(&Ended::NotStarted(reason));
     };
+    let (program, argument, user) = match spawn {
+        Spawn::Worker { file_uid, file_gid } => {
+            (&programs.worker, "--files-of", users.map(|_| User { uid: file_uid, gid: file_gid }))
+        }
+        Spawn::Searcher { file_uid, file_gid } => {
+            (&programs.worker, "--files-of", users.map(|_| User { uid: file_uid, gid: file_gid }))
+        }
+        Spawn::Compiler => (&programs.worker, "", None),
+        Spawn::Egress => (&programs.egress, "--user", users.map(|users| users.egress)),
+    };
     let mut command = Command::new(program);
-    if own_user {
-        if spawn.file_uid == 0 || spawn.file_gid == 0 {
+    match spawn {
+        Spawn::Compiler => drop(command.arg("--compile")),
+        Spawn::Searcher { .. } => drop(command.arg("--search")),
+        Spawn::Worker { .. } | Spawn::Egress => {}
+    }
+    if let Some(user) = user {
+        if user.uid == 0 || user.gid == 0 {
             not_started("a step's files can't be root's: the runner's user is root".to_owned());
             return None;
         }
-        command.args(["--files-of", &spawn.file_uid.to_string(), &spawn.file_gid.to_string()]);
+        command.args([argument, &user.uid.to_string(), &user.gid.to_string()]);
     }
     let child = command
         .stdin(Stdio::from(connection))
@@ -256,7 +298,7 @@ fn start(program: &Path, own_user: bool, spawn: Spawn, descriptors: Vec<OwnedFd>
         .ok_or(rustix::io::Errno::SRCH)
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
     match pidfd {
-        Ok(pidfd) => Some(Worker { child, pidfd, lifeline }),
+        Ok(pidfd) => Some(Process { child, pidfd, lifeline }),
         Err(error) => {
             let _ = child.kill();
             let _ = child.wait();
@@ -266,23 +308,23 @@ fn start(program: &Path, own_user: bool, spawn: Spawn, descriptors: Vec<OwnedFd>
     }
 }
 
-/// A worker has ended by itself, or its lifeline has been let go. Either way it ends now.
-fn end(worker: &mut Worker) -> bool {
-    kill(worker);
-    let ended = match worker.child.wait() {
+/// A process has ended by itself, or its lifeline has been let go. Either way it ends now.
+fn end(process: &mut Process) -> bool {
+    kill(process);
+    let ended = match process.child.wait() {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => Ended::Exited(code),
             (None, signal) => Ended::Signalled(signal.unwrap_or(0)),
         },
         Err(error) => Ended::NotStarted(error.to_string()),
     };
-    let _ = worker.lifeline.send(&ended);
+    let _ = process.lifeline.send(&ended);
     true
 }
 
-/// The spawner has the workers' user, so that it may. One that has ended is left as it is.
-fn kill(worker: &mut Worker) {
-    if let Ok(None) = worker.child.try_wait() {
-        let _ = pidfd_send_signal(&worker.pidfd, Signal::KILL);
+/// The spawner may: workers have its user, and for egress it has kept the capability. One that has ended is left as it is.
+fn kill(process: &mut Process) {
+    if let Ok(None) = process.child.try_wait() {
+        let _ = pidfd_send_signal(&process.pidfd, Signal::KILL);
     }
 }

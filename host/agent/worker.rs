@@ -1,57 +1,66 @@
 //! A worker at work: what it says is heard, what it may ask for is served.
 
-use crate::keys::UsableKey;
+use crate::keys::{DerivedKey, UsableKey};
+use crate::process::{Death, Process};
 use crate::signing::Message;
+use crate::spawner::Started;
 use attest_evidence::exchange::KeyFormat;
-use attest_evidence::name::{KeyName, OutputName};
+use attest_evidence::name::{KeyName, OutputName, SecretName};
 use attest_tpm::Tpm;
-use attest_wire::spawner::Ended;
-use attest_wire::worker::{FromWorker, Level, Outcome, Signed, Start};
-use attest_wire::{Channel, FrameReader, FrameWriter, WireError, split};
+use attest_wire::worker::{Annotation, Derived, Files, FromWorker, Level, Outcome, Signed, Start, Stream};
+use attest_wire::{Revealed, WireError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
-use tokio::sync::mpsc;
-
-/// Messages of a worker that wait to be served.
-const LONGEST_QUEUE: usize = 16;
-/// How long a worker that has said it is done may take to end.
-const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
 
 /// What the step was granted, as far as the worker may ask for it.
+#[derive(Default)]
 pub(crate) struct Served {
-    pub(crate) keys: BTreeMap<KeyName, (UsableKey, BTreeSet<KeyFormat>)>,
+    pub(crate) signing: BTreeMap<KeyName, (UsableKey, BTreeSet<KeyFormat>)>,
+    pub(crate) derivation: BTreeMap<KeyName, DerivedKey>,
+    pub(crate) revealed: BTreeSet<SecretName>,
     pub(crate) outputs: BTreeSet<OutputName>,
+    pub(crate) summary: bool,
+    pub(crate) annotations: bool,
 }
 
 /// What a step does that others hear of.
 #[derive(Debug)]
 pub(crate) enum Deed {
-    Compiled { started: Duration, compiling: Duration },
-    Log { level: Level, message: String },
+    Loaded { started: Duration, loading: Duration },
+    Log { level: Level, message: String, last: bool },
+    Stream { stream: Stream, bytes: Vec<u8> },
     Output { name: OutputName, value: String },
-    Signed { key: KeyName },
+    Summary(String),
+    Annotation(Annotation),
+    Revealed(SecretName),
+    /// A key was used: it signed, or another was derived from it.
+    Used(KeyName),
 }
 
 /// How a worker ended.
 #[derive(Debug)]
 pub(crate) enum WorkerEnd {
     /// The step has come to its end.
-    Outcome(Outcome),
+    Outcome(Outcome, Vec<Files>),
     /// The process ended without saying so.
     Died(String),
     /// There was no process.
     NeverBegan(String),
 }
 
+impl From<Death> for WorkerEnd {
+    fn from(death: Death) -> Self {
+        match death {
+            Death::Died(how) => Self::Died(how),
+            Death::NeverBegan(why) => Self::NeverBegan(why),
+        }
+    }
+}
+
 /// A worker that runs a step. Dropped, it is ended.
 pub(crate) struct Worker {
-    messages: mpsc::Receiver<Result<FromWorker, WireError>>,
-    writer: FrameWriter,
-    lifeline: FrameReader,
-    /// Held for its other end: when it is closed, the spawner ends the worker.
-    held: FrameWriter,
+    process: Process<FromWorker>,
     served: Served,
     message: Option<Message>,
 }
@@ -59,57 +68,59 @@ pub(crate) struct Worker {
 impl Worker {
     /// Tells a worker what to run.
     pub(crate) fn begin(
-        channel: Channel,
-        lifeline: UnixStream,
+        started: Started,
         start: &Start,
         descriptors: &[BorrowedFd<'_>],
         served: Served,
     ) -> Result<Self, WireError> {
-        channel.send_with(start, descriptors)?;
-        let (mut reader, writer) = split(channel.into_stream())?;
-        let (lifeline, held) = split(lifeline)?;
-        let (heard, messages) = mpsc::channel(LONGEST_QUEUE);
-        tokio::spawn(async move {
-            loop {
-                let message = reader.receive::<FromWorker>().await;
-                let last = message.is_err();
-                if heard.send(message).await.is_err() || last {
-                    return;
-                }
-            }
-        });
-        Ok(Self { messages, writer, lifeline, held, served, message: None })
+        Ok(Self { process: Process::begin(started, start, descriptors)?, served, message: None })
     }
 
     /// Serves the worker until it does something that others should hear of, or ends.
     pub(crate) async fn next(&mut self, tpm: &Tpm) -> Result<Deed, WorkerEnd> {
+        // The engine lets no step come to what is refused here; a worker that does has been broken into.
+        let intruder = |what: String| Err(WorkerEnd::Died(what));
         loop {
-            let message = match self.messages.recv().await {
-                Some(Ok(message)) => message,
-                Some(Err(WireError::Closed)) | None => return Err(self.died().await),
-                Some(Err(error)) => return Err(WorkerEnd::Died(format!("what it said is no message: {error}"))),
-            };
-            match message {
-                FromWorker::Compiled { started, compiling } => {
-                    let (started, compiling) = (Duration::from_micros(started), Duration::from_micros(compiling));
-                    return Ok(Deed::Compiled { started, compiling });
+            match self.process.hear().await? {
+                FromWorker::Loaded { started, loading } => {
+                    let (started, loading) = (Duration::from_micros(started), Duration::from_micros(loading));
+                    return Ok(Deed::Loaded { started, loading });
                 }
-                FromWorker::Log { level, message } => return Ok(Deed::Log { level, message }),
+                FromWorker::Log { level, message, last } => return Ok(Deed::Log { level, message, last }),
+                FromWorker::Stream { stream, bytes } => return Ok(Deed::Stream { stream, bytes }),
                 FromWorker::Output { name, value } if self.served.outputs.contains(&name) => {
                     return Ok(Deed::Output { name, value });
                 }
                 FromWorker::Output { name, .. } => {
-                    return Err(WorkerEnd::Died(format!("it set output `{name}`, which was not declared")));
+                    return intruder(format!("it set output `{name}`, which was not declared"));
+                }
+                FromWorker::Summary(text) if self.served.summary => return Ok(Deed::Summary(text)),
+                FromWorker::Annotation(remark) if self.served.annotations => return Ok(Deed::Annotation(remark)),
+                FromWorker::Summary(_) => return intruder("it wrote a summary, which was not declared".to_owned()),
+                FromWorker::Annotation(_) => return intruder("it made a remark, which was not declared".to_owned()),
+                FromWorker::Revealed(name) if self.served.revealed.contains(&name) => {
+                    return Ok(Deed::Revealed(name));
+                }
+                FromWorker::Revealed(name) => {
+                    return intruder(format!("it speaks of secret `{name}`, which it was not given"));
+                }
+                FromWorker::Derive { key, purpose, message } => {
+                    let Some(derivation) = self.served.derivation.get_mut(&key) else {
+                        return intruder(format!("it wants to derive from `{key}`, which was not granted"));
+                    };
+                    let derived = match derivation.derive(tpm, &purpose, message.as_deref()).await {
+                        Ok(bytes) => Derived::Bytes(Revealed::new(bytes)),
+                        Err(error) => Derived::Failed(error.to_string()),
+                    };
+                    self.process.tell(&derived).await?;
+                    return Ok(Deed::Used(key));
                 }
                 FromWorker::SignBegin { key, format } => {
-                    self.message = match self.served.keys.get(&key) {
+                    self.message = match self.served.signing.get(&key) {
                         Some((usable, formats)) if formats.contains(&format) => {
                             Some(Message::new(usable.clone(), format))
                         }
-                        _ => {
-                            // The engine lets no step come here; a worker that does has been broken into.
-                            return Err(WorkerEnd::Died(format!("it wants key `{key}`, which was not granted")));
-                        }
+                        _ => return intruder(format!("it wants key `{key}`, which was not granted")),
                     };
                 }
                 FromWorker::SignChunk(part) => {
@@ -119,21 +130,19 @@ impl Worker {
                 }
                 FromWorker::SignEnd => {
                     let Some(message) = self.message.take() else {
-                        return Err(WorkerEnd::Died("it wants a signature of nothing".to_owned()));
+                        return intruder("it wants a signature of nothing".to_owned());
                     };
                     let key = message.key_name().clone();
                     let signed = match message.sign(tpm).await {
                         Ok(signature) => Signed::Signature(signature),
                         Err(error) => Signed::Failed(error.to_string()),
                     };
-                    if self.writer.send(&signed).await.is_err() {
-                        return Err(self.died().await);
-                    }
-                    return Ok(Deed::Signed { key });
+                    self.process.tell(&signed).await?;
+                    return Ok(Deed::Used(key));
                 }
-                FromWorker::Done(outcome) => {
-                    let _ = tokio::time::timeout(LONGEST_FAREWELL, self.lifeline.receive::<Ended>()).await;
-                    return Err(WorkerEnd::Outcome(outcome));
+                FromWorker::Done { outcome, files } => {
+                    self.process.farewell().await;
+                    return Err(WorkerEnd::Outcome(outcome, files));
                 }
             }
         }
@@ -141,23 +150,6 @@ impl Worker {
 
     /// Ends the worker, and waits until its process is gone.
     pub(crate) async fn end(self) {
-        let Self { mut lifeline, held, .. } = self;
-        // The other end of the lifeline is told; this end stays open for the answer.
-        held.finish().await;
-        let _ = tokio::time::timeout(LONGEST_FAREWELL, lifeline.receive::<Ended>()).await;
-    }
-
-    /// How a worker died that has closed its connection.
-    async fn died(&mut self) -> WorkerEnd {
-        let ended = tokio::time::timeout(LONGEST_FAREWELL, self.lifeline.receive::<Ended>()).await;
-        WorkerEnd::Died(match ended {
-            Ok(Ok(Ended::Exited(code))) => format!("its process ended with status {code}"),
-            Ok(Ok(Ended::Signalled(31))) => "its process was killed: it made a forbidden system call".to_owned(),
-            Ok(Ok(Ended::Signalled(signal))) => format!("its process was killed by signal {signal}"),
-            Ok(Ok(Ended::NotStarted(reason))) => {
-                return WorkerEnd::NeverBegan(format!("its process could not be started: {reason}"));
-            }
-            Ok(Err(_)) | Err(_) => "its process is gone".to_owned(),
-        })
+        self.process.end().await;
     }
 }

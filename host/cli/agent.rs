@@ -1,7 +1,7 @@
 //! `agent`: the daemon of its own user that owns the TPM.
 
 use crate::{config, output};
-use attest_agent::{Admins, Agent, Settings, Spawner, WorkerUser, listen};
+use attest_agent::{Admins, Agent, Settings, Spawner, User, Users, listen};
 use attest_evidence::exchange::Isolation;
 use attest_evidence::report::{Explain as _, Fault, Report};
 use clap::Args;
@@ -26,10 +26,14 @@ impl AgentCommand {
         output::start_log("info");
         let user = find(&section.user)?;
         let worker = find(&section.worker_user)?;
-        if user.uid() == worker.uid() || user.uid() == 0 || worker.uid() == 0 {
-            return Err(Report::new("AR-C602", Fault::Environment, "agent and workers need a user each, and not root")
+        let egress = find(&section.egress_user)?;
+        let ids = [user.uid(), worker.uid(), egress.uid()];
+        if ids.contains(&0) || ids.iter().collect::<std::collections::BTreeSet<_>>().len() < ids.len() {
+            let what = "agent, workers and egress need a user each, and not root";
+            return Err(Report::new("AR-C602", Fault::Environment, what)
                 .fact("user", format!("{} ({})", section.user, user.uid()))
-                .fact("worker_user", format!("{} ({})", section.worker_user, worker.uid())));
+                .fact("worker_user", format!("{} ({})", section.worker_user, worker.uid()))
+                .fact("egress_user", format!("{} ({})", section.egress_user, egress.uid())));
         }
         let admins = section.admins.iter().map(|name| find(name).map(|user| user.uid())).collect::<Result<_, _>>()?;
 
@@ -37,10 +41,11 @@ impl AgentCommand {
         if geteuid().is_root() {
             make_state(&section.state, &user)?;
         }
-        let worker_user = WorkerUser { uid: worker.uid(), gid: worker.primary_group_id() };
-        let spawner = Spawner::start(&config::beside("attest-worker"), Some(worker_user)).map_err(|error| {
+        let ids = |user: &uzers::User| User { uid: user.uid(), gid: user.primary_group_id() };
+        let users = Users { worker: ids(&worker), egress: ids(&egress) };
+        let spawner = Spawner::start(&config::spawned(), Some(users)).map_err(|error| {
             error.report().hint(
-                "start the agent as root, or with the capabilities CAP_SETUID and CAP_SETGID: its spawner needs them",
+                "start the agent as root, or with CAP_SETUID, CAP_SETGID and CAP_KILL: its spawner needs them",
             )
         })?;
         if geteuid().is_root()
@@ -49,6 +54,7 @@ impl AgentCommand {
             make_folder(folder)?;
         }
         let socket = listen(&section.socket).map_err(|error| error.report())?;
+        let http_roots = config::roots(section.http_roots.as_deref())?;
         let tpm = config::transport(&section.tpm)?;
         let (event_log, measurements) =
             config::logs(&tpm, section.event_log.as_deref(), section.measurements.as_deref())?;
@@ -61,6 +67,8 @@ impl AgentCommand {
             measurements,
             isolation: Isolation::Agent,
             programs: config::programs(),
+            http_roots,
+            worker: config::spawned().worker,
             embedded_broker: None,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -2,7 +2,7 @@
 
 use crate::config::{self, Mode};
 use crate::{Global, output};
-use attest_agent::{Admins, Agent, Peer, Spawner, WorkerUser};
+use attest_agent::{Admins, Agent, Peer, Spawner, User};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_wire::client::{Answer, End, Event, Request};
 use attest_wire::{Channel, WireError};
@@ -82,7 +82,7 @@ fn ask_here(
 ) -> Result<End, Report> {
     output::start_log("warn");
     // Before any thread, so that it inherits nothing but this process's rights.
-    let spawner = Spawner::start(&config::beside("attest-worker"), None).map_err(|error| error.report())?;
+    let spawner = Spawner::start(&config::spawned(), None).map_err(|error| error.report())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -90,7 +90,7 @@ fn ask_here(
     let uid = rustix::process::getuid().as_raw();
     // A step is stopped in good order. Nothing else has an order to be stopped in: it is let go.
     let stoppable = matches!(request, Request::Run { .. });
-    let user = WorkerUser { uid, gid: rustix::process::getgid().as_raw() };
+    let user = User { uid, gid: rustix::process::getgid().as_raw() };
     runtime.block_on(async {
         let agent = Agent::start(settings, spawner).await.map_err(|error| error.report())?;
         let (events, mut told) = tokio::sync::mpsc::channel(64);

@@ -4,7 +4,7 @@
 //! user change anything. Elsewhere: flag, then `ATTEST_RUN_*`, then the user's file, then the default.
 
 use crate::Global;
-use attest_agent::{MeasurementList, Settings};
+use attest_agent::{MeasurementList, Programs, Settings};
 use attest_evidence::exchange::Isolation;
 use attest_evidence::report::{Fault, Report};
 use attest_step::parse_toml;
@@ -45,6 +45,10 @@ pub(crate) struct AgentSection {
     pub(crate) user: String,
     /// The user that steps run as.
     pub(crate) worker_user: String,
+    /// The user that their requests are sent by.
+    pub(crate) egress_user: String,
+    /// Certificates of servers' roots beside those of the system, PEM: of a registry of the company's own.
+    pub(crate) http_roots: Option<PathBuf>,
     /// Users who may make, delete and use keys by hand, and enrol; root always may.
     pub(crate) admins: Vec<String>,
 }
@@ -59,6 +63,8 @@ impl Default for AgentSection {
             measurements: None,
             user: "attest-run".to_owned(),
             worker_user: "attest-worker".to_owned(),
+            egress_user: "attest-egress".to_owned(),
+            http_roots: None,
             admins: Vec::new(),
         }
     }
@@ -71,6 +77,7 @@ struct UserFile {
     socket: Option<PathBuf>,
     state: Option<PathBuf>,
     tpm: Option<String>,
+    http_roots: Option<PathBuf>,
 }
 
 /// Who does the work.
@@ -132,6 +139,7 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
         None => Transport::Embedded(Embedded::new(state.join("tpm"))),
     };
     let (event_log, measurements) = logs(&tpm, None, None)?;
+    let http_roots = roots(path(&None, "ATTEST_RUN_HTTP_ROOTS", user.http_roots).as_deref())?;
     Ok(Mode::Direct(Settings {
         state,
         event_log,
@@ -139,6 +147,8 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
         tpm,
         isolation: Isolation::Direct,
         programs: programs(),
+        http_roots,
+        worker: spawned().worker,
         embedded_broker: Some(beside("attest-broker")),
     }))
 }
@@ -165,9 +175,20 @@ pub(crate) fn logs(
     Ok((event_log, measurements))
 }
 
+/// Certificates of servers' roots that an admin or a user adds: PEM, looked at by those who use them.
+pub(crate) fn roots(path: Option<&Path>) -> Result<String, Report> {
+    path.map_or(Ok(String::new()), |path| std::fs::read_to_string(path).map_err(|error| unreadable(path, &error)))
+}
+
 /// The programs that make up the runner's side.
 pub(crate) fn programs() -> BTreeMap<&'static str, PathBuf> {
-    BTreeMap::from([("attest-run", own_path()), ("attest-worker", beside("attest-worker"))])
+    let Programs { worker, egress } = spawned();
+    BTreeMap::from([("attest-run", own_path()), ("attest-worker", worker), ("attest-egress", egress)])
+}
+
+/// The programs that steps run in and send requests by.
+pub(crate) fn spawned() -> Programs {
+    Programs { worker: beside("attest-worker"), egress: beside("attest-egress") }
 }
 
 /// The program that lies beside this one.

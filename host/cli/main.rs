@@ -16,6 +16,7 @@ mod measure;
 mod new;
 mod output;
 mod pack;
+mod page;
 mod quote;
 mod run;
 mod sign;

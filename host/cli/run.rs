@@ -1,11 +1,12 @@
 //! `run`: a step with what it declares and is granted.
 
 use crate::output::narrate;
+use crate::page::Page;
 use crate::{Global, ci, client, files, output};
 use attest_evidence::name::{AuditId, DirectoryName, LeaseId, Stage};
 use attest_evidence::report::{Escaped, Fault, Report};
 use attest_wire::client::{End, Event, Request};
-use attest_wire::worker::Level;
+use attest_wire::worker::Annotation;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Args;
@@ -65,6 +66,15 @@ struct Outcome {
     /// Where people find the CI job.
     run_url: Option<String>,
     outputs: BTreeMap<String, String>,
+    /// Markdown for the page of the job.
+    summary: String,
+    annotations: Vec<Annotation>,
+    /// Secrets that stood in what the step wrote, and were masked.
+    masked: Vec<Found>,
+    /// What looks like a secret that nobody declared.
+    undeclared: Vec<Found>,
+    /// What was granted, and never used.
+    unused: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     timings_us: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -72,11 +82,25 @@ struct Outcome {
     error: Option<Report>,
 }
 
+/// Something, and where it was found.
+#[derive(Debug, Serialize)]
+struct Found {
+    what: String,
+    place: String,
+}
+
 impl Run {
     pub(crate) fn execute(self, global: &Global) -> ExitCode {
         let began = std::time::Instant::now();
         let (timings, explain) = (self.timings, self.explain);
-        let mut seen = Seen { explain, ..Seen::default() };
+        let page = match Page::open(global.json) {
+            Ok(page) => page,
+            Err(report) => {
+                output::complain(global, &report);
+                return ExitCode::from(ending(report.fault).1);
+            }
+        };
+        let mut seen = Seen { explain, page, outcome: Outcome::default(), phases: Vec::new(), counts: Vec::new() };
         let result = self.ask(global, &mut seen);
         if timings {
             seen.print_timings(began.elapsed());
@@ -98,6 +122,9 @@ impl Run {
                 outcome.audit = audit.or(outcome.audit);
             }
             Err(report) => outcome.fail(report, explain),
+        }
+        if let Err(report) = seen.page.close(outcome.outputs.iter(), &outcome.annotations) {
+            outcome.fail(report, explain);
         }
         let outputs = &outcome.outputs;
         output::print(global, "attest-run/run/v1", &outcome, || {
@@ -167,9 +194,9 @@ fn open_directory(name: &DirectoryName, path: &Path) -> Result<OwnedFd, Report> 
 }
 
 /// What has been heard of a run.
-#[derive(Default)]
 struct Seen {
     explain: bool,
+    page: Page,
     outcome: Outcome,
     phases: Vec<(String, u64)>,
     counts: Vec<(String, u64)>,
@@ -197,16 +224,32 @@ impl Seen {
                 self.outcome.policy_version = Some(policy_version);
                 self.outcome.run_url = Some(run_url).filter(|url| !url.is_empty());
             }
-            Event::Log { level, message } => {
-                let mark = match level {
-                    Level::Debug => "debug: ",
-                    Level::Info => "",
-                    Level::Warn => "warning: ",
-                    Level::Error => "error: ",
-                };
-                for line in message.lines() {
-                    narrate!("{mark}{}", Escaped(line));
+            Event::Log { level, message } => self.page.log(level, &message),
+            Event::Stream { stream, bytes } => self.page.stream(stream, &bytes),
+            Event::Summary(text) => {
+                if !self.page.summary(&text) {
+                    text.lines().for_each(|line| narrate!("summary: {}", Escaped(line)));
                 }
+                self.outcome.summary += &text;
+            }
+            Event::Annotation(annotation) => {
+                self.page.annotation(&annotation);
+                self.outcome.annotations.push(annotation);
+            }
+            Event::RequestRefused { request, reason } => {
+                narrate!("refused  {}: {}", Escaped(&request), Escaped(&reason));
+            }
+            Event::Masked { secret, place } => {
+                narrate!("masked   secret `{secret}` in what the step wrote: {}", Escaped(&place));
+                self.outcome.masked.push(Found { what: secret.to_string(), place });
+            }
+            Event::Undeclared { pattern, place } => {
+                narrate!("warning: what looks like a secret ({pattern}) stands in {}", Escaped(&place));
+                self.outcome.undeclared.push(Found { what: pattern, place });
+            }
+            Event::Unused(unused) => {
+                narrate!("unused   {}: step.toml could do without", unused.join(", "));
+                self.outcome.unused = unused;
             }
             Event::Output { name, value } => drop(self.outcome.outputs.insert(name.to_string(), value)),
             Event::Phase { name, micros } => {

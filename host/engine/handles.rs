@@ -5,6 +5,7 @@ use attest_evidence::exchange::{DirectoryMode, KeyFormat};
 use attest_evidence::name::{DirectoryName, KeyName, OutputName, SecretName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 
 /// Everything that a step was granted. An interface for which there is nothing here is not linked.
 #[derive(Debug, Default)]
@@ -17,6 +18,14 @@ pub struct Handles {
     pub directories: BTreeMap<DirectoryName, Directory>,
     /// Outputs that may be set.
     pub outputs: BTreeSet<OutputName>,
+    /// The connection to egress, if requests may be sent: HTTP/2 (see `attest_wire::egress`).
+    pub http: Option<UnixStream>,
+    /// Whether the job's page may be written to.
+    pub summary: bool,
+    /// Whether remarks about files may be made.
+    pub annotations: bool,
+    /// The environment of a command.
+    pub environment: Vec<(String, SecretBytes)>,
 }
 
 /// A secret.
@@ -32,7 +41,16 @@ pub enum Secret {
 
 /// A key.
 #[derive(Debug)]
-pub struct Key {
+pub enum Key {
+    /// One that signs.
+    Signs(SigningKey),
+    /// One that others are derived from.
+    Derives,
+}
+
+/// A key that signs.
+#[derive(Debug)]
+pub struct SigningKey {
     /// Its public key, PEM.
     pub public_key: String,
     /// The formats it may sign in.
@@ -48,6 +66,8 @@ pub struct Directory {
     pub directory: File,
     /// What the step may do in it.
     pub mode: DirectoryMode,
+    /// Where a command finds it.
+    pub place: String,
 }
 
 /// How important a message is.
@@ -63,25 +83,76 @@ pub enum Level {
     Error,
 }
 
-/// Who serves a step's handles.
-pub trait Host: Send {
-    /// The step writes to its log.
-    ///
-    /// # Errors
-    /// The host is gone.
-    fn log(&mut self, level: Level, message: String) -> Result<(), HostStopped>;
+/// A stream of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+/// A remark about lines of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation {
+    /// How important.
+    pub level: AnnotationLevel,
+    /// What is remarked.
+    pub message: String,
+    /// Its title.
+    pub title: Option<String>,
+    /// The file's path in the repository.
+    pub file: Option<String>,
+    /// The first line that it is about, counted from 1.
+    pub line: Option<u32>,
+    /// The last.
+    pub end_line: Option<u32>,
+}
+
+/// How important a remark is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnnotationLevel {
+    /// To be read.
+    Notice,
+    /// Something may be wrong.
+    Warning,
+    /// Something is wrong.
+    Error,
+}
+
+/// Who serves a step's handles. Each call returns when the host has been told; those that ask wait for the answer.
+///
+/// # Errors
+/// All of them: the host is gone.
+pub trait Host: Send + Sync {
+    /// The step writes to its log: a message, or a part of one, of which the last is said to be it.
+    fn log(&self, level: Level, message: String, last: bool) -> Result<(), HostStopped>;
+
+    /// A command writes to one of its streams.
+    fn stream(&self, stream: Stream, bytes: &[u8]) -> Result<(), HostStopped>;
 
     /// The step sets an output that it declared, for the first time.
-    ///
-    /// # Errors
-    /// The host is gone.
-    fn output(&mut self, name: &OutputName, value: String) -> Result<(), HostStopped>;
+    fn output(&self, name: &OutputName, value: String) -> Result<(), HostStopped>;
+
+    /// The step adds to the job's page.
+    fn summary(&self, markdown: String) -> Result<(), HostStopped>;
+
+    /// The step makes a remark.
+    fn annotate(&self, annotation: Annotation) -> Result<(), HostStopped>;
+
+    /// The step has been shown a secret that it may see.
+    fn revealed(&self, name: &SecretName) -> Result<(), HostStopped>;
+
+    /// The step wants a key derived for a purpose or, given a message, that message's code with it.
+    fn derive(
+        &self,
+        key: &KeyName,
+        purpose: String,
+        message: Option<Vec<u8>>,
+    ) -> Result<Result<SecretBytes, Failed>, HostStopped>;
 
     /// The step wants a message signed with a key that it was granted, in a format that it was granted.
-    ///
-    /// # Errors
-    /// The host is gone.
-    fn sign(&mut self, key: &KeyName, format: KeyFormat) -> Result<Box<dyn Signer + '_>, HostStopped>;
+    fn sign(&self, key: &KeyName, format: KeyFormat) -> Result<Box<dyn Signer + '_>, HostStopped>;
 }
 
 /// Takes a message and gives its signature.
@@ -96,12 +167,12 @@ pub trait Signer: Send {
     ///
     /// # Errors
     /// The host is gone, or could not sign.
-    fn finish(self: Box<Self>) -> Result<Result<Vec<u8>, SignFailed>, HostStopped>;
+    fn finish(self: Box<Self>) -> Result<Result<Vec<u8>, Failed>, HostStopped>;
 }
 
-/// The host could not sign: what it says.
+/// The host could not sign or derive: what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignFailed(pub String);
+pub struct Failed(pub String);
 
 /// The host is gone; the step ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! What a step may consume.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::{ResourceLimiter, Result};
 
 /// Most instances and memories within one component: a language runtime has a handful.
@@ -16,8 +18,31 @@ pub(crate) const STACK: usize = 1 << 20;
 pub struct Limits {
     /// Bytes of linear memory, all memories together.
     pub memory: u64,
-    /// Bytes of log and outputs, together.
+    /// Bytes of log, streams, outputs, summary and annotations, together.
     pub output: u64,
+}
+
+/// Counts what a step writes for people, wherever it does.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    limit: u64,
+    written: AtomicU64,
+}
+
+impl Meter {
+    /// Counts; an error stops the step.
+    pub(crate) fn write(&self, bytes: usize) -> Result<()> {
+        let before = self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before.saturating_add(bytes as u64) > self.limit {
+            return Err(wasmtime::format_err!("the step has written more than it may"));
+        }
+        Ok(())
+    }
+
+    fn exceeded(&self) -> Option<String> {
+        let exceeded = self.written.load(Ordering::Relaxed) > self.limit;
+        exceeded.then(|| format!("{} of log and outputs", mebibytes(self.limit)))
+    }
 }
 
 /// Counts what a step has, and remembers what it wanted beyond.
@@ -26,29 +51,36 @@ pub(crate) struct Consumption {
     limits: Limits,
     memory: u64,
     elements: usize,
-    output: u64,
+    meter: Arc<Meter>,
     exceeded: Option<String>,
 }
 
 impl Consumption {
-    pub(crate) const fn new(limits: Limits) -> Self {
-        Self { limits, memory: 0, elements: 0, output: 0, exceeded: None }
+    pub(crate) fn new(limits: Limits) -> Self {
+        let meter = Arc::new(Meter { limit: limits.output, written: AtomicU64::new(0) });
+        Self { limits, memory: 0, elements: 0, meter, exceeded: None }
+    }
+
+    /// What counts output.
+    pub(crate) const fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 
     /// Counts output; an error stops the step.
-    pub(crate) fn write(&mut self, bytes: usize) -> Result<()> {
-        self.output = self.output.saturating_add(bytes as u64);
-        if self.output > self.limits.output {
-            let limit = format!("{} of log and outputs", mebibytes(self.limits.output));
-            self.exceeded = Some(limit);
-            return Err(wasmtime::format_err!("the step has written more than it may"));
-        }
-        Ok(())
+    pub(crate) fn write(&self, bytes: usize) -> Result<()> {
+        self.meter.write(bytes)
+    }
+
+    /// Stops the step: it went over `limit`.
+    pub(crate) fn stop(&mut self, limit: String) -> wasmtime::Error {
+        let error = wasmtime::format_err!("the step went over its limit of {limit}");
+        self.exceeded = Some(limit);
+        error
     }
 
     /// The limit that was hit, if one was.
-    pub(crate) fn exceeded(&self) -> Option<&str> {
-        self.exceeded.as_deref()
+    pub(crate) fn exceeded(&self) -> Option<String> {
+        self.exceeded.clone().or_else(|| self.meter.exceeded())
     }
 }
 

@@ -1,11 +1,21 @@
 //! How much of a stream's end has to be held back: what could be the beginning of a hit.
 
-use crate::lines::joined;
+use crate::lines::{joined, line_break};
 use crate::needles::Needles;
 use zeroize::{Zeroize as _, Zeroizing};
 
+/// Bytes of a head: those that a needle begins with. No needle is shorter.
+const HEAD: usize = 4;
+/// Bytes of a text that hold a head, whatever line breaks stand within it.
+const HEAD_IN_LINES: usize = HEAD + 2 * (HEAD - 1);
+
 /// Needles by how they begin.
 pub(crate) struct Prefixes {
+    /// Two bits of a word for each head, by its hash. Without it, each chunk of a stream would cost a search in all needles for each of the
+    /// last few hundred bytes: as long as the search of the chunk itself takes, and longer.
+    heads: Vec<u64>,
+    /// 64 less the logarithm of how many words there are.
+    shift: u32,
     /// A bit for each first two bytes of a needle.
     twos: Vec<u64>,
     /// Whether a needle begins with that byte, and whether one does that may be broken into lines.
@@ -18,9 +28,23 @@ pub(crate) struct Prefixes {
 
 impl Prefixes {
     pub(crate) fn new(needles: &Needles) -> Self {
-        let mut prefixes = Self { twos: vec![0; 1024], ones: vec![(false, false); 256], wrapping: vec![], longest: 0 };
+        let words = needles.len().next_power_of_two().ilog2().clamp(4, 18) - 1;
+        let mut prefixes = Self {
+            heads: vec![0; 1 << words],
+            shift: 64 - words,
+            twos: vec![0; 1024],
+            ones: vec![(false, false); 256],
+            wrapping: vec![],
+            longest: 0,
+        };
         for (number, text) in (0..).zip(needles.texts()) {
             let length = text.bytes.len();
+            if let Some(head) = text.bytes.first_chunk() {
+                let (word, bits) = prefixes.head(*head);
+                if let Some(word) = prefixes.heads.get_mut(word) {
+                    *word |= bits;
+                }
+            }
             if let [first, second, ..] = text.bytes {
                 if let Some(word) = prefixes.twos.get_mut(usize::from(*first) * 4 + usize::from(*second) / 64) {
                     *word |= 1 << (second % 64);
@@ -50,8 +74,28 @@ impl Prefixes {
             .unwrap_or(text.len())
     }
 
+    /// Where the bits of a head are, and which.
+    fn head(&self, head: [u8; HEAD]) -> (usize, u64) {
+        let hash = u64::from(u32::from_le_bytes(head)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bits = 1 << (hash >> 24 & 63) | 1 << (hash >> 30 & 63);
+        (usize::try_from(hash >> self.shift).unwrap_or(usize::MAX), bits)
+    }
+
+    /// Whether a needle may begin as `tail` does, as it is or without its line breaks.
+    fn could_begin(&self, tail: &[u8]) -> bool {
+        let there = |head: [u8; HEAD]| {
+            let (word, bits) = self.head(head);
+            self.heads.get(word).is_some_and(|word| word & bits == bits)
+        };
+        let Some(tail) = tail.first_chunk::<HEAD_IN_LINES>() else { return true };
+        tail.first_chunk().is_none_or(|head| there(*head)) || unbroken(tail).is_some_and(there)
+    }
+
     /// Whether a needle begins with `tail` and goes on.
     fn could_be(&self, needles: &Needles, tail: &[u8]) -> bool {
+        if !self.could_begin(tail) {
+            return false;
+        }
         let Some((first, rest)) = tail.split_first() else { return false };
         let (any, wrapping) = self.ones.get(usize::from(*first)).copied().unwrap_or_default();
         let Some(second) = rest.first() else { return any };
@@ -85,6 +129,18 @@ impl Prefixes {
     }
 }
 
+/// The head of a text that breaks within it, if one does.
+fn unbroken(text: &[u8; HEAD_IN_LINES]) -> Option<[u8; HEAD]> {
+    text.first_chunk::<HEAD>()?.iter().any(|byte| matches!(byte, b'\n' | b'\r')).then_some(())?;
+    let mut rest = text.as_slice();
+    let mut head = [0; HEAD];
+    for byte in &mut head {
+        rest = rest.get(line_break(rest)..)?;
+        (*byte, rest) = rest.split_first().map(|(first, rest)| (*first, rest))?;
+    }
+    Some(head)
+}
+
 /// How many of the numbers below `count`, which are in order, come `before`.
 fn partition(count: usize, before: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, count);
@@ -97,6 +153,7 @@ fn partition(count: usize, before: impl Fn(usize) -> bool) -> usize {
 
 impl Drop for Prefixes {
     fn drop(&mut self) {
+        self.heads.zeroize();
         self.twos.zeroize();
         self.ones.iter_mut().for_each(|one| *one = (false, false));
     }

@@ -167,7 +167,8 @@ proptest! {
         for pieces in [&vec![text.as_slice()], &split, &single] {
             let mut scanner = Scanner::new(Arc::clone(&ready));
             let found = pieces.iter().fold(None, |_, chunk| scanner.push(chunk));
-            let found = found.map(|Hit { offset, length, .. }| (offset as usize, offset as usize + length));
+            let found = found.map(|Hit { offset, length, .. }| (usize::try_from(offset).unwrap(), length));
+            let found = found.map(|(begin, length)| (begin, begin + length));
             prop_assert_eq!(found, first);
         }
     }
@@ -190,7 +191,8 @@ proptest! {
         let ready = ready(std::slice::from_ref(&value));
         let text = [&before[..], &value, &after].concat();
         let percent: String = value.iter().map(|byte| format!("%{byte:02X}")).collect();
-        let latin1: String = value.iter().map(|byte| char::from(*byte)).collect();
+        // As text what is text: some random bytes are. Others as the characters of their numbers.
+        let json = String::from_utf8(value.clone()).unwrap_or_else(|_| value.iter().copied().map(char::from).collect());
         let written = [
             (text.clone(), Encoding::Raw),
             (BASE64.encode(&text).into_bytes(), Encoding::Base64),
@@ -200,7 +202,7 @@ proptest! {
             (HEXLOWER.encode(&text).into_bytes(), Encoding::Hex),
             (HEXUPPER.encode(&text).into_bytes(), Encoding::Hex),
             (percent.into_bytes(), Encoding::Percent),
-            (serde_json::to_vec(&latin1).unwrap(), Encoding::Json),
+            (serde_json::to_vec(&json).unwrap(), Encoding::Json),
         ];
         for (text, encoding) in written {
             let found = ready.find(&text);
@@ -244,8 +246,9 @@ proptest! {
         // In base64 a piece and a byte on either side, where it is at another offset than in the whole.
         let wrapped = BASE64.encode(&value).into_bytes().chunks(column).collect::<Vec<_>>().join(&b"\r\n"[..]);
         let (out, _) = masked(&ready, HoldBack::Beginnings, &[&wrapped]);
-        let shown = out.iter().filter(|byte| **byte != b'*').count();
-        prop_assert!(shown <= 6, "{}", String::from_utf8_lossy(&out));
+        // Line breaks between pieces stay, and say nothing. At the end stays what padding shares.
+        let shown = out.iter().filter(|byte| !b"*\r\n".contains(byte)).count();
+        prop_assert!(shown <= 3, "{}", String::from_utf8_lossy(&out));
     }
 
     #[test]

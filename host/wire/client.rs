@@ -1,9 +1,9 @@
 //! Client and agent: the client asks once, the agent answers with events until [`Event::End`].
 
-use crate::worker::Level;
+use crate::worker::{Annotation, Level, Stream};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{KeyFormat, RunnerState};
-use attest_evidence::name::{AuditId, DirectoryName, JobSessionId, KeyName, LeaseId, OutputName, RunnerName, Stage};
+use attest_evidence::name::{AuditId, DirectoryName, JobSessionId, KeyName, LeaseId, OutputName, RunnerName, SecretName, Stage};
 use attest_evidence::report::Report;
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,13 @@ pub enum Event {
         /// What.
         message: String,
     },
+    /// A command writes to one of its streams.
+    Stream {
+        /// To which.
+        stream: Stream,
+        /// What: not necessarily text, nor whole lines.
+        bytes: Vec<u8>,
+    },
     /// The step sets an output.
     Output {
         /// Which.
@@ -138,6 +145,33 @@ pub enum Event {
         /// To what.
         value: String,
     },
+    /// The step adds to the job's page.
+    Summary(String),
+    /// The step makes a remark.
+    Annotation(Annotation),
+    /// A request of the step was not sent, or its answer not passed on.
+    RequestRefused {
+        /// Which.
+        request: String,
+        /// Why.
+        reason: String,
+    },
+    /// A secret that the step was granted stood in what it wrote, and was masked.
+    Masked {
+        /// Which.
+        secret: SecretName,
+        /// Where, and in which form.
+        place: String,
+    },
+    /// What looks like a secret that nobody declared stands in what the step wrote.
+    Undeclared {
+        /// The name of the pattern.
+        pattern: String,
+        /// Where.
+        place: String,
+    },
+    /// What was granted, and never used: declarations that could be left out.
+    Unused(Vec<String>),
     /// Time spent in a phase.
     Phase {
         /// Which.

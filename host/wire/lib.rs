@@ -12,13 +12,19 @@
 //! | client and agent | [`client`] |
 //! | agent and spawner | [`spawner`] |
 //! | agent and worker | [`worker`] |
+//! | agent and egress, worker and egress | [`egress`] |
+//! | agent and compiler | [`compiler`] |
+//! | agent and searcher | [`search`] |
 
 #[cfg(feature = "async")]
 mod asynchronous;
 mod blocking;
 pub mod client;
+pub mod compiler;
+pub mod egress;
 mod frame;
 mod revealed;
+pub mod search;
 pub mod spawner;
 pub mod worker;
 

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 /// Most bytes of a message that is to be signed, in one [`FromWorker::SignChunk`].
 pub const CHUNK: usize = 256 * 1024;
 
-/// What the worker shall run, and with what. Comes with descriptors: the component, then a directory for each
-/// of `directories`.
+/// What the worker shall run, and with what. Comes with descriptors: the compiled component, then a directory for each
+/// of `directories`, then the connection to egress if `http`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Start {
-    /// The step's arguments.
+    /// The step's arguments. A command's first is its name.
     pub arguments: Vec<String>,
+    /// A command's environment, secrets among it.
+    pub environment: Vec<Variable>,
     /// What it was granted.
     pub secrets: Vec<GrantedSecret>,
     /// What it was granted.
@@ -25,8 +27,23 @@ pub struct Start {
     pub directories: Vec<GrantedDirectory>,
     /// What it may set.
     pub outputs: Vec<OutputName>,
+    /// Whether it may send requests.
+    pub http: bool,
+    /// Whether it may write to the job's page.
+    pub summary: bool,
+    /// Whether it may make remarks.
+    pub annotations: bool,
     /// What it may consume.
     pub limits: WorkerLimits,
+}
+
+/// A variable of a command's environment.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Revealed,
 }
 
 /// A secret that the step may have.
@@ -43,12 +60,24 @@ pub struct GrantedSecret {
 pub struct GrantedKey {
     /// Its name.
     pub name: KeyName,
-    /// Its public key, PEM.
-    pub public_key: String,
-    /// The formats it may sign in.
-    pub formats: Vec<KeyFormat>,
-    /// Most bytes of a message, if the key can't take any length.
-    pub longest_message: Option<u64>,
+    /// For what.
+    pub usage: GrantedKeyUse,
+}
+
+/// What a key may be used for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum GrantedKeyUse {
+    /// To sign.
+    Sign {
+        /// Its public key, PEM.
+        public_key: String,
+        /// The formats it may sign in.
+        formats: Vec<KeyFormat>,
+        /// Most bytes of a message, if the key can't take any length.
+        longest_message: Option<u64>,
+    },
+    /// To derive others from.
+    Derive,
 }
 
 /// A directory that the step gets.
@@ -58,6 +87,8 @@ pub struct GrantedDirectory {
     pub name: DirectoryName,
     /// What the step may do in it.
     pub mode: DirectoryMode,
+    /// Where a command finds it.
+    pub place: String,
 }
 
 /// What a worker may consume. The agent keeps the time.
@@ -65,26 +96,36 @@ pub struct GrantedDirectory {
 pub struct WorkerLimits {
     /// Bytes of linear memory.
     pub memory: u64,
-    /// Bytes of log and outputs.
+    /// Bytes of log, streams, outputs, summary and annotations.
     pub output: u64,
 }
 
 /// What a worker says.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromWorker {
-    /// The component is compiled and about to run.
-    Compiled {
+    /// The component is loaded and about to run.
+    Loaded {
         /// Microseconds from the start of the process.
         started: u64,
-        /// Microseconds for compiling.
-        compiling: u64,
+        /// Microseconds for loading.
+        loading: u64,
     },
     /// The step writes to its log.
     Log {
         /// How important.
         level: Level,
-        /// What.
+        /// What, or a part of it.
         message: String,
+        /// Whether no part follows.
+        last: bool,
+    },
+    /// A command writes to one of its streams.
+    Stream {
+        /// To which.
+        stream: Stream,
+        /// What: not necessarily text, nor whole lines.
+        #[serde(with = "bytes")]
+        bytes: Vec<u8>,
     },
     /// The step sets an output.
     Output {
@@ -92,6 +133,21 @@ pub enum FromWorker {
         name: OutputName,
         /// To what.
         value: String,
+    },
+    /// The step adds to the job's page.
+    Summary(String),
+    /// The step makes a remark.
+    Annotation(Annotation),
+    /// The step was shown a secret.
+    Revealed(SecretName),
+    /// The step wants a key derived, or a message authenticated with one. A [`Derived`] is awaited.
+    Derive {
+        /// From which key.
+        key: KeyName,
+        /// For what.
+        purpose: String,
+        /// What is to be authenticated; none if the key itself is wanted.
+        message: Option<Vec<u8>>,
     },
     /// The step wants a signature; chunks of the message follow.
     SignBegin {
@@ -105,7 +161,79 @@ pub enum FromWorker {
     /// The message is whole. A [`Signed`] is awaited.
     SignEnd,
     /// The step has ended. Nothing follows.
-    Done(Outcome),
+    Done {
+        /// How.
+        outcome: Outcome,
+        /// What it did to files, for each of the directories.
+        files: Vec<Files>,
+    },
+}
+
+/// A stream of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+/// A remark about lines of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Annotation {
+    /// How important.
+    pub level: AnnotationLevel,
+    /// What is remarked.
+    pub message: String,
+    /// Its title.
+    pub title: Option<String>,
+    /// The file's path in the repository.
+    pub file: Option<String>,
+    /// The first line that it is about, counted from 1.
+    pub line: Option<u32>,
+    /// The last.
+    pub end_line: Option<u32>,
+}
+
+/// How important a remark is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnnotationLevel {
+    /// To be read.
+    Notice,
+    /// Something may be wrong.
+    Warning,
+    /// Something is wrong.
+    Error,
+}
+
+/// What a step did to the files of a directory, as far as its worker saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// Files that it opened for reading.
+    pub read: Vec<FileSeen>,
+    /// Files that it opened for writing.
+    pub written: Vec<FileSeen>,
+    /// Files beyond those that are listed.
+    pub more: u64,
+}
+
+/// A file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSeen {
+    /// Its path in the directory.
+    pub path: String,
+    /// SHA-256 of what it holds at the end; none if it can't be read.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// The answer to what was to be derived.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Derived {
+    /// The key, or the message's code: 32 bytes.
+    Bytes(Revealed),
+    /// There is none, because.
+    Failed(String),
 }
 
 /// The answer to a signature asked for.
@@ -156,7 +284,12 @@ pub enum Outcome {
         /// Which, and what it is.
         limit: String,
     },
-    /// It could not be started: not a component, or one that wants what is not there.
+    /// What was to be loaded is no code of this engine: another version's, or another machine's.
+    NotOurs {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It could not be started: it wants what is not there.
     NotStarted {
         /// Why.
         reason: String,

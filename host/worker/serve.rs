@@ -1,14 +1,22 @@
 //! From the agent's first message to the step's end.
+#![expect(unsafe_code, reason = "the engine loads code on our word")]
 
-use crate::session::Session;
-use crate::walls::{FileIdentity, WallError, Walls, seclude};
-use attest_engine::{Directory, Engine, Handles, Key, Limits, Outcome as EngineOutcome, Secret};
-use attest_wire::worker::{FromWorker, Outcome, Start};
+use crate::fence::fence;
+use crate::session::{Session, files};
+use attest_engine::{
+    Directory, Engine, EngineError, FilesSeen, Handles, Key, Limits, Outcome as EngineOutcome, Secret, SigningKey,
+};
+use attest_evidence::name::DirectoryName;
+use attest_walls::{Identity, User, WallError, Walls, seclude};
+use attest_wire::worker::{FromWorker, GrantedDirectory, GrantedKeyUse, Outcome, Start};
 use attest_wire::{Channel, Revealed};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +26,7 @@ use std::time::Instant;
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
     /// The arguments are not those that the spawner gives.
-    #[error("its arguments are not `[--files-of UID GID]`")]
+    #[error("its arguments are neither `[--search] [--files-of UID GID]` nor `--compile`")]
     Arguments,
     /// A wall that comes first.
     #[error(transparent)]
@@ -28,16 +36,19 @@ pub enum BeginError {
     NoAgent(String),
 }
 
-/// Takes the identity that the arguments name, gives up every privilege, and hears what to run.
+/// Takes the identity that the arguments name, gives up every privilege, and hears what to do.
 ///
 /// # Errors
 /// See [`BeginError`].
-pub fn begin(arguments: impl Iterator<Item = OsString>) -> Result<(Channel, Start, Vec<OwnedFd>), BeginError> {
-    let arguments: Vec<String> =
-        arguments.map(OsString::into_string).collect::<Result<_, _>>().map_err(|_| BeginError::Arguments)?;
+pub fn begin<T: DeserializeOwned>(arguments: &[OsString]) -> Result<(Channel, T, Vec<OwnedFd>), BeginError> {
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|argument| argument.to_str().map(str::to_owned))
+        .collect::<Option<_>>()
+        .ok_or(BeginError::Arguments)?;
     let identity = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => None,
-        ["--files-of", uid, gid] => Some(FileIdentity {
+        [] | ["--compile"] | ["--search"] => Identity::Unchanged,
+        ["--files-of", uid, gid] | ["--search", "--files-of", uid, gid] => Identity::FilesOf(User {
             uid: uid.parse().map_err(|_| BeginError::Arguments)?,
             gid: gid.parse().map_err(|_| BeginError::Arguments)?,
         }),
@@ -48,33 +59,58 @@ pub fn begin(arguments: impl Iterator<Item = OsString>) -> Result<(Channel, Star
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(no_agent)?;
     let channel = Channel::new(UnixStream::from(stdin));
     let (start, descriptors) =
-        channel.receive_with::<Start>().map_err(|error| BeginError::NoAgent(error.to_string()))?;
+        channel.receive_with::<T>().map_err(|error| BeginError::NoAgent(error.to_string()))?;
     Ok((channel, start, descriptors))
 }
 
-/// Raises `walls`, then compiles and runs the component.
+/// Raises `walls`, then loads and runs the component.
 ///
 /// `started` is when the process began.
 pub fn serve(channel: &Channel, start: Start, descriptors: Vec<OwnedFd>, started: Instant, walls: Walls) -> ExitCode {
-    let outcome = run(channel, start, descriptors, started, &walls);
-    match channel.send(&FromWorker::Done(outcome)) {
+    let directories: Vec<_> = start.directories.iter().map(|granted| granted.name.clone()).collect();
+    let done = match run(channel, start, descriptors, started, &walls) {
+        Ok((outcome, mut seen)) => {
+            let files = directories.iter().map(|name| files(seen.remove(name).unwrap_or_default())).collect();
+            FromWorker::Done { outcome, files }
+        }
+        Err(outcome) => FromWorker::Done { outcome, files: Vec::new() },
+    };
+    match channel.send(&done) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn run(channel: &Channel, start: Start, descriptors: Vec<OwnedFd>, started: Instant, walls: &Walls) -> Outcome {
-    let not_started = |reason: String| Outcome::NotStarted { reason };
-    let Start { arguments, secrets, keys, directories, outputs, limits } = start;
-    if descriptors.len() != directories.len() + 1 {
-        return not_started(format!("{} descriptors came for {} directories", descriptors.len(), directories.len()));
+fn not_started(reason: impl ToString) -> Outcome {
+    Outcome::NotStarted { reason: reason.to_string() }
+}
+
+/// The component's code, what the step holds, and what it is told and may consume.
+struct Prepared {
+    code: File,
+    handles: Handles,
+    arguments: Vec<String>,
+    limits: Limits,
+}
+
+/// Puts what the agent says and what it sent along together.
+fn prepare(start: Start, descriptors: Vec<OwnedFd>) -> Result<Prepared, Outcome> {
+    let Start { arguments, environment, secrets, keys, directories, outputs, http, summary, annotations, limits } =
+        start;
+    let wanted = 1 + directories.len() + usize::from(http);
+    if descriptors.len() != wanted {
+        return Err(not_started(format!("{} descriptors came, and {wanted} were announced", descriptors.len())));
     }
-    let mut files = descriptors.into_iter().map(File::from);
-    let Some(component) = files.next() else { return not_started("no component came".to_owned()) };
-    let mut handles = Handles { outputs: outputs.into_iter().collect(), ..Handles::default() };
-    for (granted, directory) in directories.into_iter().zip(files) {
-        handles.directories.insert(granted.name, Directory { directory, mode: granted.mode });
+    let mut descriptors = descriptors.into_iter();
+    let code = descriptors.next().map(File::from).ok_or_else(|| not_started("no component came"))?;
+    let mut handles =
+        Handles { outputs: outputs.into_iter().collect(), summary, annotations, ..Handles::default() };
+    for (granted, directory) in directories.into_iter().zip(descriptors.by_ref()) {
+        let GrantedDirectory { name, mode, place } = granted;
+        handles.directories.insert(name, Directory { directory: File::from(directory), mode, place });
     }
+    handles.http = descriptors.next().map(UnixStream::from);
+    handles.environment = environment.into_iter().map(|set| (set.name, set.value.into_secret())).collect();
     for granted in secrets {
         let secret = match granted.revealed.map(Revealed::into_secret) {
             Some(value) => Secret::Revealable(value),
@@ -83,66 +119,68 @@ fn run(channel: &Channel, start: Start, descriptors: Vec<OwnedFd>, started: Inst
         handles.secrets.insert(granted.name, secret);
     }
     for granted in keys {
-        let key = Key {
-            public_key: granted.public_key,
-            formats: granted.formats.into_iter().collect(),
-            longest_message: granted.longest_message,
+        let key = match granted.usage {
+            GrantedKeyUse::Sign { public_key, formats, longest_message } => {
+                Key::Signs(SigningKey { public_key, formats: formats.into_iter().collect(), longest_message })
+            }
+            GrantedKeyUse::Derive => Key::Derives,
         };
         handles.keys.insert(granted.name, key);
     }
-
-    // Traps need signal handlers and alternative stacks; the engine sets them up while it still may.
-    let engine = match Engine::new() {
-        Ok(engine) => engine,
-        Err(error) => return not_started(error.to_string()),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return not_started(error.to_string()),
-    };
-    let granted: Vec<_> =
-        handles.directories.values().map(|granted| (granted.directory.as_fd(), granted.mode)).collect();
-    if let Err(error) = walls.raise(&granted) {
-        return Outcome::NoWalls { reason: error.to_string() };
-    }
-    drop(granted);
-
-    let begun = Instant::now();
-    let compiled = read_whole(component)
-        .map_err(|error| error.to_string())
-        .and_then(|bytes| engine.compile(&bytes).map_err(|error| error.to_string()));
-    let compiled = match compiled {
-        Ok(compiled) => compiled,
-        Err(reason) => return not_started(reason),
-    };
-    let agent = match channel.stream().try_clone() {
-        Ok(stream) => Arc::new(Channel::new(stream)),
-        Err(error) => return not_started(error.to_string()),
-    };
-    let told = agent.send(&FromWorker::Compiled {
-        started: micros(begun.duration_since(started)),
-        compiling: micros(begun.elapsed()),
-    });
-    if told.is_err() {
-        return not_started("the agent is gone".to_owned());
-    }
     let limits = Limits { memory: limits.memory, output: limits.output };
-    let running = Instant::now();
-    let outcome = runtime.block_on(compiled.run(handles, limits, Box::new(Session(agent)), &arguments));
-    match outcome {
-        Ok(EngineOutcome::Succeeded) => Outcome::Succeeded { ran: micros(running.elapsed()) },
-        Ok(EngineOutcome::Failed { code, message }) => Outcome::Failed { code, message },
-        Ok(EngineOutcome::Trapped(reason)) => Outcome::Trapped { reason },
-        Ok(EngineOutcome::OverLimit(limit)) => Outcome::OverLimit { limit },
-        Ok(EngineOutcome::HostStopped) => not_started("the agent is gone".to_owned()),
-        Err(error) => not_started(error.to_string()),
-    }
+    Ok(Prepared { code, handles, arguments, limits })
 }
 
-/// The component lies in a sealed file in memory: its length is what it says.
-fn read_whole(mut file: File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or(0));
-    file.read_to_end(&mut bytes)?;
+type Files = BTreeMap<DirectoryName, FilesSeen>;
+
+fn run(
+    channel: &Channel,
+    start: Start,
+    descriptors: Vec<OwnedFd>,
+    started: Instant,
+    walls: &Walls,
+) -> Result<(Outcome, Files), Outcome> {
+    let Prepared { code, handles, arguments, limits } = prepare(start, descriptors)?;
+    // Traps need signal handlers and alternative stacks, and the runtime what it waits with: set up while they still
+    // can be.
+    let engine = Engine::new().map_err(not_started)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(not_started)?;
+    let granted = handles.directories.values().map(|granted| (granted.directory.as_fd(), granted.mode)).collect();
+    walls.raise(&fence(granted)).map_err(|error| Outcome::NoWalls { reason: error.to_string() })?;
+
+    let begun = Instant::now();
+    let code = read_whole(code).map_err(not_started)?;
+    // SAFETY: the agent alone can send it. It had a compiler make it, and sends it in a sealed file in memory whose
+    // authentication code it has checked there.
+    let compiled = unsafe { engine.load(&code) }.map_err(|error| match error {
+        EngineError::NotOurs(reason) => Outcome::NotOurs { reason },
+        error => not_started(error),
+    })?;
+    drop(code);
+    let agent = Arc::new(Channel::new(channel.stream().try_clone().map_err(not_started)?));
+    let told = agent.send(&FromWorker::Loaded {
+        started: micros(begun.duration_since(started)),
+        loading: micros(begun.elapsed()),
+    });
+    told.map_err(|_| not_started("the agent is gone"))?;
+    let running = Instant::now();
+    let ended = runtime
+        .block_on(compiled.run(handles, limits, Arc::new(Session(agent)), &arguments))
+        .map_err(not_started)?;
+    let outcome = match ended.outcome {
+        EngineOutcome::Succeeded => Outcome::Succeeded { ran: micros(running.elapsed()) },
+        EngineOutcome::Failed { code, message } => Outcome::Failed { code, message },
+        EngineOutcome::Trapped(reason) => Outcome::Trapped { reason },
+        EngineOutcome::OverLimit(limit) => Outcome::OverLimit { limit },
+        EngineOutcome::HostStopped => not_started("the agent is gone"),
+    };
+    Ok((outcome, ended.files))
+}
+
+/// The file is sealed: its length is what it says. Others read it too, so that its place in it is nobody's.
+fn read_whole(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
 }
 

@@ -1,10 +1,13 @@
 //! The engine's host, which is the agent at the other end of the connection.
 
-use attest_engine::{Host, HostStopped, Level, SignFailed, Signer};
+use attest_engine::{
+    Annotation, AnnotationLevel, Failed, FilesSeen, Host, HostStopped, Level, Signer, Stream,
+};
+use attest_evidence::SecretBytes;
 use attest_evidence::exchange::KeyFormat;
-use attest_evidence::name::{KeyName, OutputName};
+use attest_evidence::name::{KeyName, OutputName, SecretName};
+use attest_wire::worker::{self as wire, CHUNK, Derived, FileSeen, FromWorker, Signed};
 use attest_wire::Channel;
-use attest_wire::worker::{CHUNK, FromWorker, Level as WireLevel, Signed};
 use std::sync::Arc;
 
 /// Passes what the step does on to the agent.
@@ -17,21 +20,61 @@ impl Session {
 }
 
 impl Host for Session {
-    fn log(&mut self, level: Level, message: String) -> Result<(), HostStopped> {
+    fn log(&self, level: Level, message: String, last: bool) -> Result<(), HostStopped> {
         let level = match level {
-            Level::Debug => WireLevel::Debug,
-            Level::Info => WireLevel::Info,
-            Level::Warn => WireLevel::Warn,
-            Level::Error => WireLevel::Error,
+            Level::Debug => wire::Level::Debug,
+            Level::Info => wire::Level::Info,
+            Level::Warn => wire::Level::Warn,
+            Level::Error => wire::Level::Error,
         };
-        self.tell(&FromWorker::Log { level, message })
+        self.tell(&FromWorker::Log { level, message, last })
     }
 
-    fn output(&mut self, name: &OutputName, value: String) -> Result<(), HostStopped> {
+    fn stream(&self, stream: Stream, bytes: &[u8]) -> Result<(), HostStopped> {
+        let stream = match stream {
+            Stream::Output => wire::Stream::Output,
+            Stream::Error => wire::Stream::Error,
+        };
+        bytes.chunks(CHUNK).try_for_each(|part| self.tell(&FromWorker::Stream { stream, bytes: part.to_vec() }))
+    }
+
+    fn output(&self, name: &OutputName, value: String) -> Result<(), HostStopped> {
         self.tell(&FromWorker::Output { name: name.clone(), value })
     }
 
-    fn sign(&mut self, key: &KeyName, format: KeyFormat) -> Result<Box<dyn Signer + '_>, HostStopped> {
+    fn summary(&self, markdown: String) -> Result<(), HostStopped> {
+        self.tell(&FromWorker::Summary(markdown))
+    }
+
+    fn annotate(&self, annotation: Annotation) -> Result<(), HostStopped> {
+        let Annotation { level, message, title, file, line, end_line } = annotation;
+        let level = match level {
+            AnnotationLevel::Notice => wire::AnnotationLevel::Notice,
+            AnnotationLevel::Warning => wire::AnnotationLevel::Warning,
+            AnnotationLevel::Error => wire::AnnotationLevel::Error,
+        };
+        self.tell(&FromWorker::Annotation(wire::Annotation { level, message, title, file, line, end_line }))
+    }
+
+    fn revealed(&self, name: &SecretName) -> Result<(), HostStopped> {
+        self.tell(&FromWorker::Revealed(name.clone()))
+    }
+
+    fn derive(
+        &self,
+        key: &KeyName,
+        purpose: String,
+        message: Option<Vec<u8>>,
+    ) -> Result<Result<SecretBytes, Failed>, HostStopped> {
+        self.tell(&FromWorker::Derive { key: key.clone(), purpose, message })?;
+        match self.0.receive() {
+            Ok(Derived::Bytes(bytes)) => Ok(Ok(bytes.into_secret())),
+            Ok(Derived::Failed(reason)) => Ok(Err(Failed(reason))),
+            Err(_) => Err(HostStopped),
+        }
+    }
+
+    fn sign(&self, key: &KeyName, format: KeyFormat) -> Result<Box<dyn Signer + '_>, HostStopped> {
         self.tell(&FromWorker::SignBegin { key: key.clone(), format })?;
         Ok(Box::new(Signing(self)))
     }
@@ -44,12 +87,30 @@ impl Signer for Signing<'_> {
         part.chunks(CHUNK).try_for_each(|chunk| self.0.tell(&FromWorker::SignChunk(chunk.to_vec())))
     }
 
-    fn finish(self: Box<Self>) -> Result<Result<Vec<u8>, SignFailed>, HostStopped> {
+    fn finish(self: Box<Self>) -> Result<Result<Vec<u8>, Failed>, HostStopped> {
         self.0.tell(&FromWorker::SignEnd)?;
         match self.0.0.receive() {
             Ok(Signed::Signature(signature)) => Ok(Ok(signature)),
-            Ok(Signed::Failed(reason)) => Ok(Err(SignFailed(reason))),
+            Ok(Signed::Failed(reason)) => Ok(Err(Failed(reason))),
             Err(_) => Err(HostStopped),
         }
     }
+}
+
+/// What is listed of each directory: the rest is counted. All of it has to fit one message.
+const MOST_FILES: usize = 128;
+/// The longest path that is listed.
+const LONGEST_PATH: usize = 1024;
+
+/// What a step did to files, to be sent.
+pub(crate) fn files(seen: FilesSeen) -> wire::Files {
+    let mut more = seen.more;
+    let mut list = |files: Vec<(String, Option<[u8; 32]>)>| {
+        let (listed, rest): (Vec<_>, Vec<_>) =
+            files.into_iter().enumerate().partition(|(at, (path, _))| *at < MOST_FILES && path.len() <= LONGEST_PATH);
+        more += rest.len() as u64;
+        listed.into_iter().map(|(_, (path, sha256))| FileSeen { path, sha256 }).collect()
+    };
+    let (read, written) = (list(seen.read), list(seen.written));
+    wire::Files { read, written, more }
 }

@@ -2,7 +2,7 @@
 //! turn and turn about.
 //!
 //! `bench WASMTIME [PART…]`: the program `wasmtime`, for the script that a user would write; and of the parts `steps`, `tpm`,
-//! `evidence`, `policy`, `jobs`, `broker`, `leases` and `counts` those that are wanted, where not all are.
+//! `evidence`, `policy`, `jobs`, `broker`, `leases`, `masking` and `counts` those that are wanted, where not all are.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -19,6 +19,7 @@ mod broker;
 mod evidence;
 mod jobs;
 mod leases;
+mod masking;
 mod path;
 mod policy;
 mod tpm;
@@ -61,6 +62,10 @@ fn main() {
     if wanted("leases") {
         runtime.block_on(leases::revocation());
         runtime.block_on(leases::many());
+    }
+    if wanted("masking") {
+        println!();
+        masking::throughput();
     }
     if wanted("counts") {
         path::counts();

@@ -3,9 +3,10 @@
 //!
 //! A file `without` beside it names walls to leave out, to see that each holds something back.
 
+use attest_walls::{Identity, User, Wall, Walls, seclude};
 use attest_wire::Channel;
 use attest_wire::worker::{FromWorker, Level, Outcome, Start};
-use attest_worker::walls::{FileIdentity, Wall, Walls, seclude};
+use attest_worker::fence;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -15,8 +16,8 @@ fn main() {
     let walls = walls();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let identity = match arguments.as_slice() {
-        [_, uid, gid] => Some(FileIdentity { uid: uid.parse().unwrap(), gid: gid.parse().unwrap() }),
-        _ => None,
+        [_, uid, gid] => Identity::FilesOf(User { uid: uid.parse().unwrap(), gid: gid.parse().unwrap() }),
+        _ => Identity::Unchanged,
     };
     seclude(&walls, identity).unwrap();
     let channel = Channel::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned().unwrap()));
@@ -27,7 +28,7 @@ fn main() {
         .zip(&start.directories)
         .map(|(descriptor, granted)| (descriptor.as_fd(), granted.mode))
         .collect();
-    walls.raise(&directories).unwrap();
+    walls.raise(&fence(directories.clone())).unwrap();
 
     let mut arguments = start.arguments.iter().map(String::as_str);
     let trick = arguments.next().unwrap();
@@ -46,8 +47,8 @@ fn main() {
         Ok(()) => format!("{trick}: got through"),
         Err(error) => format!("{trick}: {error}"),
     };
-    channel.send(&FromWorker::Log { level: Level::Info, message }).unwrap();
-    channel.send(&FromWorker::Done(Outcome::Succeeded { ran: 0 })).unwrap();
+    channel.send(&FromWorker::Log { level: Level::Info, message, last: true }).unwrap();
+    channel.send(&FromWorker::Done { outcome: Outcome::Succeeded { ran: 0 }, files: Vec::new() }).unwrap();
 }
 
 /// All walls but those that the file beside the program names.

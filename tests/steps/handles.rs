@@ -103,24 +103,3 @@ fn g02_a_step_stays_in_its_directories() {
     runner.hostile(&["write", "written"]).ok();
     assert_eq!(std::fs::read_to_string(runner.work().join("inner/written")).unwrap(), "by the step\n");
 }
-
-#[test]
-fn what_the_agent_does_not_serve_yet_is_refused_by_its_name() {
-    let (_broker, runner) = ready();
-    let step = runner.step("hostile");
-    let manifest = step.with_file_name("step.toml");
-    let text = std::fs::read_to_string(&manifest).unwrap();
-    let http = "[http]\nallow = [\"https://example.com\"]\nwhy = \"sends\"\n";
-    for (more, named) in [
-        (http.to_owned(), "`[http]`"),
-        (format!("{http}[secrets.token]\nwhy = \"sends\"\n"), "`secrets.token use = \"http\"`"),
-        ("[keys.derived]\nuse = \"derive\"\nwhy = \"derives\"\n".to_owned(), "`keys.derived use = \"derive\"`"),
-        ("[summary]\nwhy = \"tells\"\n".to_owned(), "`[summary]`"),
-    ] {
-        std::fs::write(&manifest, format!("{text}\n{more}")).unwrap();
-        let out = runner.job(&[step.to_str().unwrap(), "--", "fail"]).refused(126, "AR-S407");
-        assert!(out.stderr.contains(named), "{}", out.stderr);
-    }
-    // The control: without them it starts, and fails as it was told to.
-    assert_eq!(runner.hostile(&["fail", "42"]).status, 42);
-}

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// The folder with `attest-run`, `attest-broker` and `attest-worker`, as users install them.
+/// The folder with the programs, as users install them.
 pub(crate) fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
         let built = Path::new(env!("CARGO_BIN_EXE_attest-run")).parent().unwrap();
         let folder = super::directory().keep();
-        for name in ["attest-run", "attest-broker", "attest-worker"] {
+        for name in ["attest-run", "attest-broker", "attest-worker", "attest-egress"] {
             std::fs::copy(built.join(name), folder.join(name))
                 .unwrap_or_else(|error| panic!("{name}: {error}. `make test` builds all programs first"));
         }
@@ -21,7 +21,7 @@ pub(crate) fn programs() -> &'static Path {
 /// The same programs with another in the worker's place.
 pub(crate) fn worker_programs(worker: &Path) -> tempfile::TempDir {
     let folder = super::directory();
-    for name in ["attest-run", "attest-broker"] {
+    for name in ["attest-run", "attest-broker", "attest-egress"] {
         std::fs::copy(programs().join(name), folder.path().join(name)).unwrap();
     }
     std::fs::copy(worker, folder.path().join("attest-worker")).unwrap();

@@ -21,6 +21,7 @@ impl Users {
     pub(crate) const JOB: u32 = 61_004;
     /// A user of the machine with no part in this.
     pub(crate) const STRANGER: u32 = 61_005;
+    pub(crate) const EGRESS: u32 = 61_006;
 }
 
 /// A runner. Its agent ends with the test.
@@ -57,6 +58,7 @@ impl Runner {
             ("ar-worker", Users::WORKER),
             ("ar-job", Users::JOB),
             ("ar-stranger", Users::STRANGER),
+            ("ar-egress", Users::EGRESS),
         ];
         for (name, uid) in users {
             passwd += &format!("{name}:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n");
@@ -66,7 +68,7 @@ impl Runner {
         std::fs::write(etc.join("group"), group).unwrap();
         let config = format!(
             "[agent]\nsocket = \"{0}/run/agent.sock\"\nstate = \"{0}/state\"\ntpm = \"embedded:{0}/state/tpm\"\n\
-             user = \"ar-agent\"\nworker_user = \"ar-worker\"\n",
+             user = \"ar-agent\"\nworker_user = \"ar-worker\"\negress_user = \"ar-egress\"\n",
             root.display()
         );
         std::fs::write(etc.join("attest-run/config.toml"), config).unwrap();

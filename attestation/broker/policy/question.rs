@@ -539,7 +539,8 @@ mod tests {
         )
         .unwrap();
         for (action, kind) in Action::ALL {
-            let mut question = full(&format!("{} {} prod/name", action.as_str(), kind.as_str()));
+            let name = if kind == Kind::Destination { "https://example.com" } else { "name" };
+            let mut question = full(&format!("{} {} prod/{name}", action.as_str(), kind.as_str()));
             let prepared = question.prepare(&groups, Some(schema)).unwrap();
             assert!(prepared.principal.iter().any(|uid| uid.to_string() == "RunnerGroup::\"g\""));
             assert!(
@@ -552,7 +553,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_has_one_spelling() {
-        for text in ["sign key prod/release", "reveal secret dev/a/b", "use directory staging/dist"] {
+        for text in [
+            "sign key prod/release",
+            "reveal secret dev/a/b",
+            "use directory staging/dist",
+            "send destination dev/https://example.com",
+        ] {
             assert_eq!(text.parse::<Asked>().unwrap().to_string(), text);
         }
         for text in [
@@ -566,6 +572,8 @@ mod tests {
             "sign key prod/A",
             "reveal secret prod/a/../b",
             "use directory prod/*",
+            "send destination dev/example.com",
+            "send destination dev/https://Example.com",
         ] {
             assert!(text.parse::<Asked>().is_err(), "{text}");
         }

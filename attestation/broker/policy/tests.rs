@@ -52,7 +52,14 @@ fn question(ask: &str, job: Option<CiJob>) -> Question {
 #[test]
 fn the_policy_of_a_new_broker_fits_the_schema_and_gives_nothing_of_other_stages() {
     let policy = compile(DEVELOPMENT).unwrap();
-    for ask in ["reveal secret dev/a", "use secret dev/a", "sign key dev/a", "use directory dev/dist"] {
+    for ask in [
+        "reveal secret dev/a",
+        "use secret dev/a",
+        "sign key dev/a",
+        "derive key dev/a",
+        "use directory dev/dist",
+        "send destination dev/https://example.com",
+    ] {
         assert!(policy.allows(&question(ask, None)).unwrap(), "{ask}");
     }
     for ask in [
@@ -60,11 +67,14 @@ fn the_policy_of_a_new_broker_fits_the_schema_and_gives_nothing_of_other_stages(
         "sign key staging/a",
         "use secret prod/a",
         "use directory prod/dist",
-        "derive key dev/a",
+        "derive key prod/a",
+        "send destination prod/https://example.com",
     ] {
         assert!(!policy.allows(&question(ask, None)).unwrap(), "{ask}");
     }
-    // Nor anything to a job: whose, nobody has said.
+    // Nor into a private network, nor anything to a job: whose, nobody has said.
+    let into_private = Question { private: true, ..question("send destination dev/https://example.com", None) };
+    assert!(!policy.allows(&into_private).unwrap());
     assert!(!policy.allows(&question("reveal secret dev/a", Some(job()))).unwrap());
 }
 

@@ -575,6 +575,18 @@ impl Destination {
             && self.methods.contains(&method)
             && self.places.contains(place)
     }
+
+    /// The part of this that lies below `other`, of which origin and path count. None if no part does.
+    #[must_use]
+    pub fn narrowed(&self, other: &Self) -> Option<Self> {
+        let origin = [(&self.origin, &other.origin), (&other.origin, &self.origin)]
+            .into_iter()
+            .find_map(|(wide, narrow)| wide.covers(narrow).then_some(narrow))?;
+        let path = [(&self.path, &other.path), (&other.path, &self.path)]
+            .into_iter()
+            .find_map(|(wide, narrow)| wide.covers(narrow.as_str()).then_some(narrow))?;
+        Some(Self { origin: origin.clone(), path: path.clone(), ..self.clone() })
+    }
 }
 
 impl fmt::Display for Destination {
@@ -702,6 +714,19 @@ mod tests {
         for bad in ["", "api", "/a/../b", "/a//b", "/a?b", "/a%2fb", "/./a"] {
             assert!(bad.parse::<PathPrefix>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_manifest_narrows_and_never_widens() {
+        let granted: Destination = "https://*.example.com/api".parse().unwrap();
+        let narrowed = |to: &str| Some(granted.narrowed(&to.parse().unwrap())?.to_string());
+        let rest = "GET,HEAD,POST,PUT,PATCH,DELETE in header:authorization, basic";
+        assert_eq!(narrowed("https://a.example.com"), Some(format!("https://a.example.com/api {rest}")));
+        assert_eq!(narrowed("https://a.example.com/api/v1"), Some(format!("https://a.example.com/api/v1 {rest}")));
+        assert_eq!(narrowed("https://*.example.com/"), Some(format!("https://*.example.com/api {rest}")));
+        assert_eq!(narrowed("https://a.example.com/apis"), None);
+        assert_eq!(narrowed("https://example.com/api"), None);
+        assert_eq!(narrowed("https://a.example.com:444/api"), None);
     }
 
     #[test]

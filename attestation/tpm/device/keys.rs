@@ -71,6 +71,13 @@ impl SigningKey {
 #[serde(transparent)]
 pub struct DerivationKey(StoredKey);
 
+impl DerivationKey {
+    /// The key as it is stored.
+    pub const fn stored(&self) -> &StoredKey {
+        &self.0
+    }
+}
+
 /// The storage root key's place (TCG TPM v2.0 Provisioning Guidance §7.5.1).
 const STORAGE_ROOT: u32 = 0x8100_0001;
 

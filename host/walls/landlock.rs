@@ -1,5 +1,5 @@
-//! Landlock: the granted directories and nothing else of the file system; no TCP port; no signal or abstract
-//! socket outside (Linux 5.13 and later; see `landlock(7)`).
+//! Landlock: the granted directories and nothing else of the file system; no TCP port to listen on, nor to connect to but
+//! where that is what the process is for; no signal or abstract socket outside (Linux 5.13 and later; see `landlock(7)`).
 //!
 //! What an older kernel can't hold back, the system-call filter does: it knows no socket and no signal.
 
@@ -14,9 +14,10 @@ use std::os::fd::BorrowedFd;
 /// The rights that this program knows to ask for.
 const NEWEST: ABI = ABI::V6;
 
-pub(super) fn restrict(directories: &[(BorrowedFd<'_>, DirectoryMode)]) -> Result<(), WallError> {
+pub(super) fn restrict(directories: &[(BorrowedFd<'_>, DirectoryMode)], connects: bool) -> Result<(), WallError> {
     let failed = |error: landlock::RulesetError| WallError::new(Wall::Landlock, error);
     let all = AccessFs::from_all(NEWEST);
+    let ports = if connects { AccessNet::BindTcp.into() } else { AccessNet::from_all(NEWEST) };
     let ruleset = Ruleset::default()
         // Without the first version there is no wall at all, so nothing runs.
         .set_compatibility(CompatLevel::HardRequirement)
@@ -24,7 +25,7 @@ pub(super) fn restrict(directories: &[(BorrowedFd<'_>, DirectoryMode)]) -> Resul
         .map_err(failed)?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(all)
-        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(NEWEST)))
+        .and_then(|ruleset| ruleset.handle_access(ports))
         .and_then(|ruleset| ruleset.scope(Scope::from_all(NEWEST)))
         .map_err(failed)?;
     let mut ruleset = ruleset.create().map_err(failed)?;

@@ -1,0 +1,106 @@
+//! A process that the spawner has started: what it says, and how it ended.
+
+use crate::spawner::Started;
+use attest_wire::spawner::Ended;
+use attest_wire::{FrameReader, FrameWriter, WireError, split};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Messages of a process that wait to be served.
+const LONGEST_QUEUE: usize = 16;
+/// How long a process that has said that it is done may take to end.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
+/// The signal by which the kernel ends a process that made a forbidden system call: SIGSYS.
+const FORBIDDEN_CALL: i32 = 31;
+
+/// A process that speaks `M`. Dropped, it is ended.
+pub(crate) struct Process<M> {
+    messages: mpsc::Receiver<Result<M, WireError>>,
+    writer: FrameWriter,
+    lifeline: FrameReader,
+    /// Held for its other end: when it is closed, the spawner ends the process.
+    held: FrameWriter,
+}
+
+/// How a process came to its end, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// It ran.
+    Died(String),
+    /// It never did.
+    NeverBegan(String),
+}
+
+impl<M: DeserializeOwned + Send + 'static> Process<M> {
+    /// Tells a process what it is for.
+    pub(crate) fn begin(
+        started: Started,
+        start: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Self, WireError> {
+        let Started { channel, lifeline } = started;
+        channel.send_with(start, descriptors)?;
+        let (mut reader, writer) = split(channel.into_stream())?;
+        let (lifeline, held) = split(lifeline)?;
+        let (heard, messages) = mpsc::channel(LONGEST_QUEUE);
+        tokio::spawn(async move {
+            loop {
+                let message = reader.receive::<M>().await;
+                let last = message.is_err();
+                if heard.send(message).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        Ok(Self { messages, writer, lifeline, held })
+    }
+
+    /// What it says next. May be cancelled.
+    pub(crate) async fn hear(&mut self) -> Result<M, Death> {
+        match self.messages.recv().await {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(WireError::Closed)) | None => Err(self.died().await),
+            Some(Err(error)) => Err(Death::Died(format!("what it said is no message: {error}"))),
+        }
+    }
+
+    /// Tells it something.
+    pub(crate) async fn tell(&mut self, message: &impl Serialize) -> Result<(), Death> {
+        match self.writer.send(message).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.died().await),
+        }
+    }
+
+    /// Waits until a process that has said that it is done has ended, and no longer than that may take.
+    pub(crate) async fn farewell(&mut self) {
+        let _ = tokio::time::timeout(LONGEST_FAREWELL, self.lifeline.receive::<Ended>()).await;
+    }
+
+    /// Ends the process, and waits until it is gone.
+    pub(crate) async fn end(self) {
+        let Self { mut lifeline, held, .. } = self;
+        // The other end of the lifeline is told; this end stays open for the answer.
+        held.finish().await;
+        let _ = tokio::time::timeout(LONGEST_FAREWELL, lifeline.receive::<Ended>()).await;
+    }
+
+    /// How a process died that has closed its connection.
+    async fn died(&mut self) -> Death {
+        let ended = tokio::time::timeout(LONGEST_FAREWELL, self.lifeline.receive::<Ended>()).await;
+        Death::Died(match ended {
+            Ok(Ok(Ended::Exited(code))) => format!("its process ended with status {code}"),
+            Ok(Ok(Ended::Signalled(FORBIDDEN_CALL))) => {
+                "its process was killed: it made a forbidden system call".to_owned()
+            }
+            Ok(Ok(Ended::Signalled(signal))) => format!("its process was killed by signal {signal}"),
+            Ok(Ok(Ended::NotStarted(reason))) => {
+                return Death::NeverBegan(format!("its process could not be started: {reason}"));
+            }
+            Ok(Err(_)) | Err(_) => "its process is gone".to_owned(),
+        })
+    }
+}

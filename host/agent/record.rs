@@ -1,0 +1,161 @@
+//! Writes a step's ledger while it runs.
+
+use attest_evidence::exchange::{
+    FileDigest, FilesSeen, GrantBody, KeyLedger, Ledger, LedgerRequest, LedgerSecretUse, OriginLedger, OutputLedger,
+    Request, SecretLedger, SecretUse, UndeclaredFinding,
+};
+use attest_evidence::name::{KeyName, OutputName, SecretName};
+use attest_evidence::{Sha256Digest, exchange::Origin};
+use attest_wire::egress::Sent;
+use attest_wire::worker::{FileSeen, Files};
+
+/// A ledger that is being written.
+pub(crate) struct Record(Ledger);
+
+impl Record {
+    /// Nothing has been used yet.
+    pub(crate) fn begin<'a>(grant: &GrantBody, asked: &Request, outputs: impl Iterator<Item = &'a OutputName>) -> Self {
+        let secrets = grant.secrets.iter().map(|granted| SecretLedger {
+            name: granted.name.clone(),
+            version: granted.version,
+            usage: granted.usage,
+            // A program has its environment from the beginning.
+            used: u64::from(granted.usage == SecretUse::Env),
+            exposed: None,
+        });
+        let keys = grant.keys.iter().map(|granted| KeyLedger {
+            name: granted.name.clone(),
+            usage: granted.usage,
+            formats: granted.formats.clone(),
+            used: 0,
+        });
+        let files = asked.directories.iter().map(|directory| FilesSeen {
+            name: directory.name.clone(),
+            mode: directory.mode,
+            read: Vec::new(),
+            written: Vec::new(),
+            more: 0,
+        });
+        Self(Ledger {
+            lease: grant.lease.clone(),
+            component: asked.component,
+            manifest: asked.manifest,
+            secrets: secrets.collect(),
+            keys: keys.collect(),
+            destinations: grant
+                .http
+                .iter()
+                .map(|granted| OriginLedger { origin: granted.origin.clone(), used: 0 })
+                .collect(),
+            requests: Vec::new(),
+            more_requests: 0,
+            files: files.collect(),
+            outputs: outputs.map(|name| OutputLedger { name: name.clone(), set: false }).collect(),
+            undeclared: Vec::new(),
+        })
+    }
+
+    pub(crate) fn revealed(&mut self, name: &SecretName) {
+        self.secret(name, |secret| secret.used += 1);
+    }
+
+    /// A secret came to light.
+    pub(crate) fn exposed(&mut self, name: &SecretName, place: &str) {
+        self.secret(name, |secret| drop(secret.exposed.get_or_insert_with(|| place.to_owned())));
+    }
+
+    fn secret(&mut self, name: &SecretName, change: impl Fn(&mut SecretLedger)) {
+        self.0.secrets.iter_mut().filter(|secret| secret.name == *name).for_each(change);
+    }
+
+    pub(crate) fn used(&mut self, key: &KeyName) {
+        self.0.keys.iter_mut().filter(|known| known.name == *key).for_each(|key| key.used += 1);
+    }
+
+    pub(crate) fn set(&mut self, output: &OutputName) {
+        self.0.outputs.iter_mut().filter(|known| known.name == *output).for_each(|output| output.set = true);
+    }
+
+    pub(crate) fn sent(&mut self, sent: Sent) {
+        let Sent { method, to, path, status, refused, secrets, sent, received } = sent;
+        if status.is_some() {
+            let origin = to.parse::<Origin>().ok();
+            let went = |known: &&mut OriginLedger| origin.as_ref().is_some_and(|to| known.origin.covers(to));
+            self.0.destinations.iter_mut().filter(went).for_each(|known| known.used += 1);
+            for (name, _) in &secrets {
+                self.secret(name, |secret| secret.used += 1);
+            }
+        }
+        if self.0.requests.len() >= Ledger::MOST_REQUESTS {
+            self.0.more_requests += 1;
+            return;
+        }
+        let secrets = secrets.into_iter().map(|(name, place)| LedgerSecretUse { name, place }).collect();
+        let cut = |text: String| text.get(..text.floor_char_boundary(512)).map(str::to_owned).unwrap_or_default();
+        let refused = refused.map(cut);
+        let (to, path) = (cut(to), cut(path));
+        self.0.requests.push(LedgerRequest { method, to, path, status, refused, secrets, sent, received });
+    }
+
+    /// What the worker saw of the directories, in their order.
+    pub(crate) fn files(&mut self, seen: Vec<Files>) {
+        for (known, seen) in self.0.files.iter_mut().zip(seen) {
+            let mut more = seen.more;
+            let mut listed = |files: Vec<FileSeen>| {
+                more += files.len().saturating_sub(Ledger::MOST_FILES) as u64;
+                let files = files.into_iter().take(Ledger::MOST_FILES);
+                files.map(|file| FileDigest { path: file.path, sha256: file.sha256.map(Sha256Digest::from_bytes) })
+                    .collect()
+            };
+            known.read = listed(seen.read);
+            known.written = listed(seen.written);
+            known.more = more;
+        }
+    }
+
+    pub(crate) fn undeclared(&mut self, pattern: &str, place: &str) {
+        if self.0.undeclared.len() < Ledger::MOST_FINDINGS {
+            let finding = UndeclaredFinding { pattern: pattern.to_owned(), place: place.to_owned() };
+            self.0.undeclared.push(finding);
+        }
+    }
+
+    /// What was granted, and never used.
+    pub(crate) fn unused(&self) -> Vec<String> {
+        self.0.unused()
+    }
+
+    /// The ledger as text, within its bound: files and requests that don't fit are counted.
+    pub(crate) fn finish(mut self) -> Option<String> {
+        loop {
+            let text = serde_json::to_string(&self.0).ok()?;
+            // The text stands in a JSON string: quotation marks and backslashes take two bytes there.
+            let escaped = text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+            if escaped <= Ledger::LONGEST {
+                return Some(text);
+            }
+            if !self.shorten() {
+                return None;
+            }
+        }
+    }
+
+    /// Halves the longest list. False if there is nothing left to leave out.
+    fn shorten(&mut self) -> bool {
+        let ledger = &mut self.0;
+        let files = ledger.files.iter_mut().max_by_key(|files| files.read.len().max(files.written.len()));
+        let most = files.as_ref().map_or(0, |files| files.read.len().max(files.written.len()));
+        if ledger.requests.len() >= most {
+            let kept = ledger.requests.len() / 2;
+            ledger.more_requests += (ledger.requests.len() - kept) as u64;
+            ledger.requests.truncate(kept);
+            return most > 0 || kept > 0;
+        }
+        let Some(files) = files else { return false };
+        let list = if files.read.len() >= files.written.len() { &mut files.read } else { &mut files.written };
+        let kept = list.len() / 2;
+        files.more += (list.len() - kept) as u64;
+        list.truncate(kept);
+        true
+    }
+}

@@ -1,0 +1,399 @@
+//! A step at work: its worker, its egress process, and what they do.
+
+use super::prepare::Prepared;
+use super::{StepError, phase};
+use crate::agent::{Agent, AgentError};
+use crate::boottime::BootInstant;
+use crate::egress::{self, Egress};
+use crate::record::Record;
+use crate::screen::Screen;
+use crate::search::{Moment, Searched, Undeclared, lend};
+use crate::spawner::User;
+use crate::worker::{Deed, Served, Worker, WorkerEnd};
+use attest_evidence::SecretBytes;
+use attest_evidence::exchange::{DirectoryMode, GrantBody, SecretUse, Undeclared as BlockOrReport};
+use attest_evidence::name::{DirectoryName, SecretName};
+use attest_step::{Manifest, StepKind};
+use attest_wire::Revealed;
+use attest_wire::client::{End, Event};
+use attest_wire::egress::{FromEgress, Sent};
+use attest_wire::spawner::Spawn;
+use attest_wire::worker::{
+    Files, GrantedDirectory, GrantedKey, GrantedKeyUse, GrantedSecret, Level, Outcome, Start, Stream, Variable, WorkerLimits,
+};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How long egress may take to say the rest when the step has ended.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a step was granted, and until when it may have it.
+pub(super) struct Granted<'a> {
+    pub(super) body: &'a GrantBody,
+    pub(super) secrets: Vec<(SecretName, SecretBytes)>,
+    pub(super) served: Served,
+    pub(super) files_of: User,
+    pub(super) expires: BootInstant,
+}
+
+/// The secrets of a grant, by where they go.
+#[derive(Default)]
+struct Secrets {
+    http: Vec<(SecretName, SecretBytes)>,
+    worker: Vec<GrantedSecret>,
+    environment: Vec<Variable>,
+}
+
+impl Secrets {
+    fn part(
+        all: Vec<(SecretName, SecretBytes)>,
+        grant: &GrantBody,
+        manifest: &Manifest,
+    ) -> Result<Self, StepError> {
+        let mut parted = Self::default();
+        for (name, value) in all {
+            let usage = grant.secrets.iter().find(|granted| granted.name == name).map(|granted| granted.usage);
+            match usage {
+                Some(SecretUse::Reveal) => {
+                    parted.worker.push(GrantedSecret { name, revealed: Some(Revealed::new(value)) });
+                }
+                Some(SecretUse::Env) => {
+                    if value.expose(|value| std::str::from_utf8(value).is_err()) {
+                        return Err(StepError::NotText(name));
+                    }
+                    let variable = manifest.secrets.get(&name).and_then(|declared| declared.variable.clone());
+                    let variable = variable.unwrap_or_default();
+                    parted.environment.push(Variable { name: variable, value: Revealed::new(value) });
+                }
+                Some(SecretUse::Http) => {
+                    parted.worker.push(GrantedSecret { name: name.clone(), revealed: None });
+                    parted.http.push((name, value));
+                }
+                None => {}
+            }
+        }
+        Ok(parted)
+    }
+}
+
+/// Copies for the search of what the step has written: the others are given away.
+fn copies(secrets: &[(SecretName, SecretBytes)]) -> Vec<(SecretName, SecretBytes)> {
+    let copy = |value: &SecretBytes| SecretBytes::new(value.expose(<[u8]>::to_vec));
+    secrets.iter().map(|(name, value)| (name.clone(), copy(value))).collect()
+}
+
+/// The directories that the step may write to, with descriptors of their own.
+fn writable(
+    directories: &[GrantedDirectory],
+    descriptors: &[OwnedFd],
+) -> std::io::Result<Vec<(DirectoryName, OwnedFd)>> {
+    let all = directories.iter().zip(descriptors);
+    all.filter(|(directory, _)| directory.mode == DirectoryMode::Write)
+        .map(|(directory, descriptor)| Ok((directory.name.clone(), descriptor.try_clone()?)))
+        .collect()
+}
+
+/// The keys that a worker may ask for, as it is told.
+fn granted_keys(served: &Served) -> Vec<GrantedKey> {
+    let signing = served.signing.iter().map(|(name, (key, formats))| GrantedKey {
+        name: name.clone(),
+        usage: GrantedKeyUse::Sign {
+            public_key: key.public.public_key.clone(),
+            formats: formats.iter().copied().collect(),
+            longest_message: key.longest_message(),
+        },
+    });
+    let derivation =
+        served.derivation.keys().map(|name| GrantedKey { name: name.clone(), usage: GrantedKeyUse::Derive });
+    signing.chain(derivation).collect()
+}
+
+/// What is told of a step, and to whom.
+struct Told<'a> {
+    screen: Screen,
+    record: &'a mut Record,
+    events: &'a mpsc::Sender<Event>,
+}
+
+impl Agent {
+    /// Starts worker and egress, and serves them until the step has ended, one way or another.
+    pub(super) async fn work(
+        &self,
+        prepared: Prepared,
+        code: &OwnedFd,
+        mut arguments: Vec<String>,
+        granted: Granted<'_>,
+        taken: impl Future<Output = StepError>,
+        record: &mut Record,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<End, AgentError> {
+        let Granted { body, secrets, served, files_of, expires } = granted;
+        let manifest = prepared.step.manifest();
+        let began = Instant::now();
+        let screen = Screen::new(&secrets, self.patterns()).map_err(StepError::from)?;
+        let mut told = Told { screen, record, events };
+        let kept = copies(&secrets);
+        let secrets = Secrets::part(secrets, body, manifest)?;
+        let (directories, mut descriptors): (Vec<_>, Vec<_>) = prepared.directories.into_iter().unzip();
+        let written = writable(&directories, &descriptors).map_err(|error| StepError::NotBegun(error.to_string()))?;
+        if prepared.step.kind() == StepKind::Command {
+            arguments.insert(0, manifest.step.name.to_string());
+        }
+        let start = Start {
+            arguments,
+            environment: secrets.environment,
+            secrets: secrets.worker,
+            keys: granted_keys(&served),
+            directories,
+            outputs: served.outputs.iter().cloned().collect(),
+            http: !body.http.is_empty(),
+            summary: served.summary,
+            annotations: served.annotations,
+            limits: WorkerLimits {
+                memory: u64::from(manifest.limits.memory_mib) << 20,
+                output: u64::from(manifest.limits.output_mib) << 20,
+            },
+        };
+        let mut egress = None;
+        if start.http {
+            let start = egress::start(body, manifest, secrets.http, self.http_roots());
+            let (begun, connection) = Egress::begin(self.spawner(), &start)?;
+            egress = Some(begun);
+            descriptors.push(connection);
+        }
+        let since = Moment::now();
+        let worker = Spawn::Worker { file_uid: files_of.uid, file_gid: files_of.gid };
+        let started = self.spawner().spawn(worker)?;
+        let mut all: Vec<BorrowedFd<'_>> = vec![code.as_fd()];
+        all.extend(descriptors.iter().map(OwnedFd::as_fd));
+        let mut worker = Worker::begin(started, &start, &all, served)
+            .map_err(|error| StepError::NotBegun(error.to_string()))?;
+        drop(start);
+        // Egress ends when the worker's end is closed: only the worker may hold it.
+        drop(descriptors);
+
+        let seconds = u64::from(manifest.limits.seconds);
+        let deadline = BootInstant::now().after(Duration::from_secs(seconds)).min(expires);
+        // Whatever the step, its watcher or the TPM wait for: these end it.
+        let stopped = async {
+            tokio::select! {
+                () = deadline.reached() => StepError::TimedOut(seconds),
+                error = taken => error,
+                () = events.closed() => StepError::Abandoned,
+            }
+        };
+        let result = tokio::select! {
+            result = self.serve_step(&mut worker, egress.as_mut(), began, &mut told) => result,
+            error = stopped => Err(error.into()),
+        };
+        worker.end().await;
+        let late = match egress {
+            Some(egress) => told.hear_rest(egress).await,
+            None => Ok(()),
+        };
+        // What was heard too late to stop the step is no less true.
+        let mut result = result.and_then(|end| Ok(late.map(|()| end)?));
+        told.finish().await;
+        let mut undeclared = told.screen.undeclared();
+        if !written.is_empty() {
+            let began = Instant::now();
+            let searched = Searched { spawner: self.spawner(), files_of, directories: lend(&written), since };
+            match searched.search(kept).await {
+                Ok(found) => undeclared.extend(found),
+                Err(error) => {
+                    told.found(&error);
+                    // The first that went wrong is told; that a secret stands in a file is told in any case.
+                    if result.is_ok() || matches!(error, StepError::InFile { .. }) {
+                        result = Err(error.into());
+                    }
+                }
+            }
+            phase(events, "search files", began.elapsed()).await;
+        }
+        match told.undeclared(undeclared).await {
+            Some(first) if result.is_ok() && body.undeclared == BlockOrReport::Block => Err(first.into()),
+            _ => result,
+        }
+    }
+
+    /// Serves worker and egress until the step has ended by itself.
+    async fn serve_step(
+        &self,
+        worker: &mut Worker,
+        mut egress: Option<&mut Egress>,
+        began: Instant,
+        told: &mut Told<'_>,
+    ) -> Result<End, AgentError> {
+        if let Some(egress) = egress.as_deref_mut() {
+            egress.ready().await?;
+        }
+        loop {
+            let from_egress = async {
+                match egress.as_deref_mut() {
+                    Some(egress) => egress.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let deed = tokio::select! {
+                // A worker that has ended closes the connection to egress: what the worker says comes first.
+                biased;
+                deed = worker.next(self.tpm()) => deed,
+                message = from_egress => {
+                    told.hear(message.map_err(StepError::EgressDied)?).await?;
+                    continue;
+                }
+            };
+            match deed {
+                Ok(Deed::Loaded { started, loading }) => {
+                    let spawned = began.elapsed().saturating_sub(loading);
+                    phase(told.events, "start worker", spawned.max(started)).await;
+                    phase(told.events, "load", loading).await;
+                }
+                Ok(deed) => told.tell(deed).await,
+                Err(WorkerEnd::NeverBegan(reason)) => return Err(StepError::NotBegun(reason).into()),
+                Err(WorkerEnd::Died(reason)) => return Err(StepError::WorkerDied(reason).into()),
+                Err(WorkerEnd::Outcome(outcome, files)) => return told.ended(outcome, files).await,
+            }
+        }
+    }
+}
+
+impl Told<'_> {
+    async fn send(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+
+    /// The step did something.
+    async fn tell(&mut self, deed: Deed) {
+        let event = match deed {
+            Deed::Log { level, message, last } => {
+                let message = self.screen.log(message, last);
+                // A part of which nothing may be shown yet is no message.
+                (last || !message.is_empty()).then_some(Event::Log { level, message })
+            }
+            Deed::Stream { stream, bytes } => {
+                let bytes = self.screen.stream(stream, &bytes);
+                (!bytes.is_empty()).then_some(Event::Stream { stream, bytes })
+            }
+            Deed::Output { name, value } => {
+                self.record.set(&name);
+                let value = self.screen.whole(&format!("output {name}"), value);
+                Some(Event::Output { name, value })
+            }
+            Deed::Summary(part) => {
+                let text = self.screen.summary(&part);
+                (!text.is_empty()).then_some(Event::Summary(text))
+            }
+            Deed::Annotation(annotation) => Some(Event::Annotation(self.screen.annotation(annotation))),
+            Deed::Revealed(name) => {
+                self.record.revealed(&name);
+                None
+            }
+            Deed::Used(key) => {
+                tracing::debug!(%key, "used by a step");
+                self.record.used(&key);
+                None
+            }
+            Deed::Loaded { .. } => None,
+        };
+        if let Some(event) = event {
+            self.send(event).await;
+        }
+    }
+
+    /// Egress did something. What ends the step is an error.
+    async fn hear(&mut self, message: FromEgress) -> Result<(), StepError> {
+        match message {
+            FromEgress::Sent(sent) => {
+                if let Some(reason) = &sent.refused {
+                    let request = self.screen.whole("a request", line_of(&sent));
+                    let reason = self.screen.whole("a request", reason.clone());
+                    self.send(Event::RequestRefused { request, reason }).await;
+                }
+                self.record.sent(sent);
+                Ok(())
+            }
+            FromEgress::Leaked { secret, encoding, from } => {
+                self.record.exposed(&secret, &format!("an answer from {from}, {encoding}"));
+                Err(StepError::CameBack { secret, from, encoding })
+            }
+            FromEgress::Ready => Ok(()),
+            FromEgress::NotStarted { reason } => Err(StepError::EgressDied(reason)),
+        }
+    }
+
+    /// What egress has still to say when its worker has gone. It is ended then.
+    async fn hear_rest(&mut self, mut egress: Egress) -> Result<(), StepError> {
+        let rest = async {
+            while let Ok(message) = egress.next().await {
+                self.hear(message).await?;
+            }
+            Ok(())
+        };
+        let heard = tokio::time::timeout(LONGEST_FAREWELL, rest).await;
+        egress.end().await;
+        heard.unwrap_or(Ok(()))
+    }
+
+    /// A secret was found in a file.
+    fn found(&mut self, error: &StepError) {
+        if let StepError::InFile { secret, directory, path, encoding } = error {
+            self.record.exposed(secret, &format!("dirs.{directory} {path}, {encoding}"));
+        }
+    }
+
+    /// Tells what looks like a secret that nobody declared, and says what the first would be as an error.
+    async fn undeclared(&mut self, found: Vec<Undeclared>) -> Option<StepError> {
+        let first = found.first().cloned();
+        for Undeclared { pattern, place } in found {
+            let place = self.screen.whole("a file's name", place);
+            self.record.undeclared(&pattern, &place);
+            self.send(Event::Undeclared { pattern, place }).await;
+        }
+        first.map(|Undeclared { pattern, place }| StepError::LooksSecret { pattern, place })
+    }
+
+    /// The step says how it ended.
+    async fn ended(&mut self, outcome: Outcome, files: Vec<Files>) -> Result<End, AgentError> {
+        self.record.files(files);
+        match outcome {
+            Outcome::Succeeded { ran } => {
+                phase(self.events, "run", Duration::from_micros(ran)).await;
+                Ok(End::Done)
+            }
+            Outcome::Failed { code, message } => {
+                let message = self.screen.whole("the message of its failure", message);
+                Ok(End::StepFailed { code: code.clamp(1, 123), message })
+            }
+            Outcome::Trapped { reason } => Err(StepError::Trapped(reason).into()),
+            Outcome::OverLimit { limit } => Err(StepError::OverLimit(limit).into()),
+            Outcome::NotOurs { reason } | Outcome::NotStarted { reason } => Err(StepError::NotStarted(reason).into()),
+            Outcome::NoWalls { reason } => Err(StepError::NoWalls(reason).into()),
+        }
+    }
+
+    /// Tells the rest: what was held back, and what was masked.
+    async fn finish(&mut self) {
+        let rest = self.screen.finish();
+        let held = [
+            (!rest.log.is_empty()).then_some(Event::Log { level: Level::Info, message: rest.log }),
+            (!rest.output.is_empty()).then_some(Event::Stream { stream: Stream::Output, bytes: rest.output }),
+            (!rest.error.is_empty()).then_some(Event::Stream { stream: Stream::Error, bytes: rest.error }),
+            (!rest.summary.is_empty()).then_some(Event::Summary(rest.summary)),
+        ];
+        let masked = self.screen.masked().map(|(secret, place)| Event::Masked {
+            secret: secret.clone(),
+            place: place.clone(),
+        });
+        for event in held.into_iter().flatten().chain(masked) {
+            let _ = self.events.send(event).await;
+        }
+    }
+}
+
+/// A request in a line. What a step wrote for a path may be anything: it is shown escaped by whoever shows it.
+fn line_of(sent: &Sent) -> String {
+    let method = sent.method.map_or("(no method that is sent)", |method| method.as_str());
+    format!("{method} {}{}", sent.to, sent.path)
+}

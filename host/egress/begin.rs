@@ -1,0 +1,91 @@
+//! From the agent's message to walls that stand.
+
+use crate::exchange::Timeouts;
+use crate::fence::fence;
+use crate::granted::Granted;
+use crate::names::SystemNames;
+use crate::reach::Hosts;
+use crate::serve::{Lease, serve};
+use crate::trust;
+use attest_walls::{Identity, User, WallError, Walls, seclude};
+use attest_wire::Channel;
+use attest_wire::egress::{FromEgress, Start};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use tokio::runtime::{Builder, Runtime};
+
+/// Why egress can't even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// The arguments are not those that the agent gives.
+    #[error("its arguments are not `[--user UID GID]`")]
+    Arguments,
+    /// A wall that comes first.
+    #[error(transparent)]
+    Wall(#[from] WallError),
+    /// Standard input is not a connection to an agent, or the agent is gone.
+    #[error("its standard input is not an agent: {0}")]
+    NoAgent(String),
+}
+
+/// Takes the identity that the arguments name, gives up every privilege, and hears what may be sent.
+///
+/// # Errors
+/// See [`BeginError`].
+pub fn begin(arguments: impl Iterator<Item = OsString>) -> Result<(Channel, Start, Vec<OwnedFd>), BeginError> {
+    let arguments: Vec<String> =
+        arguments.map(OsString::into_string).collect::<Result<_, _>>().map_err(|_| BeginError::Arguments)?;
+    let identity = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => Identity::Unchanged,
+        ["--user", uid, gid] => Identity::Of(User {
+            uid: uid.parse().map_err(|_| BeginError::Arguments)?,
+            gid: gid.parse().map_err(|_| BeginError::Arguments)?,
+        }),
+        _ => return Err(BeginError::Arguments),
+    };
+    seclude(&Walls::all(), identity)?;
+    let no_agent = |error: io::Error| BeginError::NoAgent(error.to_string());
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(no_agent)?;
+    let channel = Channel::new(UnixStream::from(stdin));
+    let (start, descriptors) =
+        channel.receive_with::<Start>().map_err(|error| BeginError::NoAgent(error.to_string()))?;
+    Ok((channel, start, descriptors))
+}
+
+/// Makes everything ready that reads a file, raises `walls`, and sends requests to the end.
+pub fn run(channel: Channel, start: Start, descriptors: Vec<OwnedFd>, walls: &Walls) -> ExitCode {
+    let prepared = prepare(start, descriptors).and_then(|prepared| {
+        walls.raise(&fence()).map_err(|error| error.to_string())?;
+        Ok(prepared)
+    });
+    let (message, prepared) = match prepared {
+        Ok(prepared) => (FromEgress::Ready, Some(prepared)),
+        Err(reason) => (FromEgress::NotStarted { reason }, None),
+    };
+    let told = channel.send(&message);
+    let (Ok(()), Some((runtime, worker, lease))) = (told, prepared) else { return ExitCode::FAILURE };
+    match runtime.block_on(serve(channel.into_stream(), worker, lease)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn prepare(start: Start, descriptors: Vec<OwnedFd>) -> Result<(Runtime, UnixStream, Lease), String> {
+    let Start { origins, secrets, roots } = start;
+    let worker = match <[OwnedFd; 1]>::try_from(descriptors) {
+        Ok([worker]) => UnixStream::from(worker),
+        Err(other) => return Err(format!("{} descriptors came, and one leads to the worker", other.len())),
+    };
+    let granted = Granted::new(origins, secrets).map_err(|error| error.to_string())?;
+    let tls = trust::client(&roots).map_err(|error| error.to_string())?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let names = {
+        let _within = runtime.enter();
+        SystemNames::read().map_err(|error| error.to_string())?
+    };
+    let hosts = Hosts::new(Box::new(names));
+    Ok((runtime, worker, Lease { granted, hosts, tls, timeouts: Timeouts::DEFAULT }))
+}
