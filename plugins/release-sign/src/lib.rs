@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 const CHECKSUMS: &str = "SHA256SUMS";
 const PUBLIC_KEY: &str = "release.pub";
 
+#[attest_sdk::step]
 fn run(args: Vec<String>) -> Result {
     let [version] = args.as_slice() else {
         return Err(Error::new("usage: release-sign.wasm -- VERSION").with_code(2));
@@ -60,5 +61,3 @@ fn digest(dist: &Directory, name: &str) -> Result<[u8; 32]> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-attest_sdk::step!(run);

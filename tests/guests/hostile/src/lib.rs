@@ -5,6 +5,7 @@ use attest_sdk::bindings::wasi::filesystem::types::{
 };
 use attest_sdk::{Directory, Error, Key, Result, Secret, info};
 
+#[attest_sdk::step]
 fn run(args: Vec<String>) -> Result {
     let mut args = args.iter().map(String::as_str);
     match args.next().unwrap_or_default() {
@@ -208,5 +209,3 @@ fn escape(way: &str) -> Result {
         Err(error) => Err(Error::new(format!("{way}: {}", error.name())).with_code(77)),
     }
 }
-
-attest_sdk::step!(run);
