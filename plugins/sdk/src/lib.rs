@@ -19,6 +19,7 @@ mod clock;
 mod derivation;
 mod directory;
 mod error;
+pub mod http;
 mod key;
 mod log;
 mod output;

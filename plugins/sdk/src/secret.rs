@@ -3,8 +3,8 @@
 use crate::bindings::attest::step::{reveal, secrets};
 use crate::error::{Error, Result};
 
-/// A secret that the step may have used, and does not see.
-pub struct Secret(secrets::Secret);
+/// A secret that the step may have used, and does not see: [`Request`](crate::http::Request) says in which place.
+pub struct Secret(pub(crate) secrets::Secret);
 
 impl Secret {
     /// The handle of a declared secret.
