@@ -15,6 +15,7 @@
 //! component imports the interfaces of the functions that it calls, and no others.
 
 mod annotation;
+mod arguments;
 mod clock;
 mod derivation;
 mod directory;
@@ -40,6 +41,7 @@ pub mod bindings {
 }
 
 pub use annotation::Annotation;
+pub use arguments::Arguments;
 pub use attest_sdk_macros::step;
 pub use clock::{Instant, sleep, unix_time};
 pub use derivation::{DerivationKey, DerivedKey};
