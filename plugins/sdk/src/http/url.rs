@@ -40,12 +40,21 @@ impl Scheme {
     }
 }
 
-/// Text for one segment of a path, or for one name or value of a query or form: everything but unreserved characters
-/// (RFC 3986 §2.3) is percent-encoded.
+/// Text for one name or value of a query or form: everything but unreserved characters (RFC 3986 §2.3) is
+/// percent-encoded.
 pub fn encode(text: &str) -> String {
+    encode_but(text, b"-._~")
+}
+
+/// For one segment of a path: `:` and `@` may stand there (RFC 3986 §3.3), and registries want digests as they are.
+fn encode_segment(text: &str) -> String {
+    encode_but(text, b"-._~:@")
+}
+
+fn encode_but(text: &str, plain: &[u8]) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
             encoded.push(char::from(byte));
         } else {
             encoded += &format!("%{byte:02X}");
@@ -101,7 +110,7 @@ impl Url {
         if !url.path.ends_with('/') {
             url.path.push('/');
         }
-        url.path += &encode(name);
+        url.path += &encode_segment(name);
         Ok(url)
     }
 
@@ -252,6 +261,7 @@ mod tests {
     fn children_and_parameters_are_encoded() {
         let base = url("https://example.org/files?signature=x");
         assert_eq!(base.child("a b/ä").unwrap().to_string(), "https://example.org/files/a%20b%2F%C3%A4");
+        assert_eq!(base.child("sha256:ab@1").unwrap().path(), "/files/sha256:ab@1");
         assert!(base.child("..").is_err() && base.child("").is_err());
         assert_eq!(base.with_parameter("name", "a&b").query(), Some("signature=x&name=a%26b"));
         assert_eq!(url("https://example.org/?").with_parameter("a", "b").query(), Some("a=b"));
