@@ -13,6 +13,7 @@
 //! Requests go to what `[http]` allows. With a secret they go through `attest:step/http`, without one through
 //! `wasi:http`: a component imports what its requests need. Redirects are not followed.
 
+mod answer;
 mod body;
 mod failure;
 mod request;

@@ -1,8 +1,10 @@
 //! What a request carries.
 
-use super::failure::broken;
+use super::answer::Answer;
+use super::failure::{broken, unsent};
 use super::url::Url;
 use crate::bindings::wasi::http::types::OutgoingBody;
+use crate::bindings::wasi::io::poll::Pollable;
 use crate::bindings::wasi::io::streams::{InputStream, OutputStream, StreamError};
 use crate::directory::File;
 use crate::error::{Error, Result};
@@ -52,26 +54,54 @@ impl Content {
         }
     }
 
-    /// Writes it into the request's body, and ends that.
-    pub(super) fn write(self, url: &Url, body: OutgoingBody) -> Result {
+    /// Writes it into the request's body, and ends that. Stops without an error where the answer says that it is in vain.
+    pub(super) fn write(self, url: &Url, body: OutgoingBody, answer: &mut Answer) -> Result {
         let stream = body.write().map_err(|()| Error::new("the body of a request was taken before"))?;
-        match self {
-            Self::Bytes(bytes) => {
-                for part in bytes.chunks(LONGEST_WRITE) {
-                    stream.blocking_write_and_flush(part).map_err(|error| broken(url, "sending", &error))?;
-                }
-            }
-            Self::Stream { from, size, name } => splice(url, &from, &stream, size, &name)?,
-        }
-        // It is a child of the body (wasi:http), and has to go first.
+        let writable = stream.subscribe();
+        let written = match self {
+            Self::Bytes(bytes) => write(url, &bytes, &stream, &writable, answer)?,
+            Self::Stream { from, size, name } => splice(url, &from, size, &name, &stream, &writable, answer)?,
+        };
+        // Each is a child of the next (wasi:io, wasi:http), and has to go first.
+        drop(writable);
         drop(stream);
-        OutgoingBody::finish(body, None).map_err(|error| super::failure::unsent(url, &error, false))
+        match written {
+            Written::All => OutgoingBody::finish(body, None).map_err(|error| unsent(url, &error, false)),
+            Written::Part => Ok(()),
+        }
     }
 }
 
-fn splice(url: &Url, from: &InputStream, to: &OutputStream, size: u64, name: &str) -> Result {
+/// How much of a body was written.
+enum Written {
+    All,
+    Part,
+}
+
+fn write(url: &Url, bytes: &[u8], to: &OutputStream, writable: &Pollable, answer: &mut Answer) -> Result<Written> {
+    for part in bytes.chunks(LONGEST_WRITE) {
+        if !answer.lets_write(writable) {
+            return Ok(Written::Part);
+        }
+        to.blocking_write_and_flush(part).map_err(|error| broken(url, "sending", &error))?;
+    }
+    Ok(Written::All)
+}
+
+fn splice(
+    url: &Url,
+    from: &InputStream,
+    size: u64,
+    name: &str,
+    to: &OutputStream,
+    writable: &Pollable,
+    answer: &mut Answer,
+) -> Result<Written> {
     let mut left = size;
     while left > 0 {
+        if !answer.lets_write(writable) {
+            return Ok(Written::Part);
+        }
         match to.blocking_splice(from, left.min(LONGEST_SPLICE)) {
             Ok(moved) => left = left.saturating_sub(moved),
             // Either end may have closed. The length is announced, so that a file's end comes too early.
@@ -81,5 +111,6 @@ fn splice(url: &Url, from: &InputStream, to: &OutputStream, size: u64, name: &st
             Err(error) => return Err(broken(url, "sending", &error)),
         }
     }
-    to.blocking_flush().map_err(|error| broken(url, "sending", &error))
+    to.flush().map_err(|error| broken(url, "sending", &error))?;
+    Ok(if answer.lets_write(writable) { Written::All } else { Written::Part })
 }

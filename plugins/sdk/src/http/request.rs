@@ -1,14 +1,15 @@
 //! What is asked.
 
+use super::answer::Answer;
 use super::body::Body;
 use super::failure::{bad_header, unsent};
 use super::response::Response;
 use super::url::{Scheme, Url, encode};
 use crate::bindings::attest::step::http::{self as with_secrets, HeaderPlace, Place, SecretUse};
+use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{
     ErrorCode, Fields, FutureIncomingResponse, Method, OutgoingRequest, RequestOptions, Scheme as WasiScheme,
 };
-use crate::bindings::wasi::http::{outgoing_handler, types};
 use crate::directory::File;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -236,14 +237,14 @@ impl<'a, S: Route<'a>> Request<'a, S> {
             None => None,
         };
         let failed = |error: ErrorCode| unsent(&url, &error, S::HAS_SECRETS);
-        let answer = self.secrets.dispatch(request, options(self.timeout)?).map_err(failed)?;
+        let mut answer = Answer::new(self.secrets.dispatch(request, options(self.timeout)?).map_err(failed)?);
         let written = match (content, body) {
-            (Some(content), Some(body)) => content.write(&url, body),
+            (Some(content), Some(body)) => content.write(&url, body, &mut answer),
             _ => Ok(()),
         };
-        // A server that refuses a body answers before it has read all of it: the answer says more than the write.
-        match (wait(&answer), written) {
-            (Ok(answer), _) if answer.status() >= 400 => Ok(Response::new(self.method, url, answer)),
+        // Where the body broke off, an answer that refuses it says why.
+        match (answer.wait(), written) {
+            (Ok(answer), Err(_)) if answer.status() >= 400 => Ok(Response::new(self.method, url, answer)),
             (_, Err(error)) => Err(error),
             (Ok(answer), Ok(())) => Ok(Response::new(self.method, url, answer)),
             (Err(error), Ok(())) => Err(failed(error)),
@@ -276,13 +277,4 @@ fn options(timeout: Option<Duration>) -> Result<Option<RequestOptions>> {
         .and_then(|()| options.set_between_bytes_timeout(nanoseconds))
         .map_err(|()| Error::new("the host takes no timeout for requests"))?;
     Ok(Some(options))
-}
-
-fn wait(answer: &FutureIncomingResponse) -> std::result::Result<types::IncomingResponse, ErrorCode> {
-    answer.subscribe().block();
-    match answer.get() {
-        Some(Ok(answer)) => answer,
-        // It is there once, and the wait has ended: a host that says otherwise breaks the contract.
-        Some(Err(())) | None => Err(ErrorCode::InternalError(Some("the host gave no answer".to_owned()))),
-    }
 }
