@@ -36,11 +36,12 @@ fn run(args: Vec<String>) -> Result {
     };
 
     let release = find_or_create(&api, &options, notes.as_deref())?;
-    // All is planned before anything is changed: a file that differs leaves the release as it is.
-    plan::plan(&files, &api.assets(&release)?, options.replace)?;
+    // All are looked at before anything is changed: a file that differs leaves the release as it is.
+    let there = api.assets(&release)?;
+    plan::check(&files, &there, options.replace)?;
     let mut done = Vec::new();
     for file in files {
-        let (action, asset) = uploads::bring(&api, &release, &dist, &file, options.replace)?;
+        let (action, asset) = uploads::bring(&api, &release, &there, &dist, &file, options.replace)?;
         info(&format!("{}: {}", file.path, action.describe()));
         done.push(Done { file, action, asset });
     }

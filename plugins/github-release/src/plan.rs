@@ -13,6 +13,8 @@ pub(crate) enum Action {
     KeepBySize,
     /// It is not there.
     Upload,
+    /// Of an upload that broke off an asset with this id is left, and has to go first.
+    Restart(u64),
     /// An asset with this id has its name, and has to go first.
     Replace(u64),
 }
@@ -22,7 +24,7 @@ impl Action {
         match self {
             Self::Keep => "was there",
             Self::KeepBySize => "was there, by its size: this server says no digest",
-            Self::Upload => "uploaded",
+            Self::Upload | Self::Restart(_) => "uploaded",
             Self::Replace(_) => "replaced",
         }
     }
@@ -58,7 +60,7 @@ pub(crate) fn action(file: &LocalFile, assets: &[Asset], replace: bool) -> Resul
     Ok(match compare(file, asset) {
         Comparison::Same => Action::Keep,
         Comparison::SameSize => Action::KeepBySize,
-        Comparison::Unfinished => Action::Replace(asset.id),
+        Comparison::Unfinished => Action::Restart(asset.id),
         Comparison::Different(_) if replace => Action::Replace(asset.id),
         Comparison::Different(how) => {
             let hint = "nothing was changed. `--replace` puts the file in its place";
@@ -67,9 +69,9 @@ pub(crate) fn action(file: &LocalFile, assets: &[Asset], replace: bool) -> Resul
     })
 }
 
-/// What has to be done for all of them; an error if it can't be done for one.
-pub(crate) fn plan(files: &[LocalFile], assets: &[Asset], replace: bool) -> Result<Vec<Action>> {
-    files.iter().map(|file| action(file, assets, replace)).collect()
+/// Whether it can be done for all of them.
+pub(crate) fn check(files: &[LocalFile], assets: &[Asset], replace: bool) -> Result {
+    files.iter().try_for_each(|file| action(file, assets, replace).map(drop))
 }
 
 /// GitHub changes names with other characters, and would not find them again; two files can't have one name.
@@ -121,8 +123,8 @@ mod tests {
             (vec![asset("a.zip", "uploaded", b"abcd", false)], false, None),
             (vec![asset("a.zip", "uploaded", b"abd", true)], true, Some(Action::Replace(7))),
             // What was begun is done anew, without being asked: nobody can have got it.
-            (vec![asset("a.zip", "starter", b"", false)], false, Some(Action::Replace(7))),
-            (vec![asset("a.zip", "open", b"abc", true)], false, Some(Action::Replace(7))),
+            (vec![asset("a.zip", "starter", b"", false)], false, Some(Action::Restart(7))),
+            (vec![asset("a.zip", "open", b"abc", true)], false, Some(Action::Restart(7))),
         ] {
             assert_eq!(action(&local, &there, replace).ok(), done, "{there:?} {replace}");
         }
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn one_that_differs_stops_all() {
         let files = [file("a", b"1"), file("b", b"2")];
-        let error = plan(&files, &[asset("b", "uploaded", b"3", true)], false).unwrap_err().to_string();
+        let error = check(&files, &[asset("b", "uploaded", b"3", true)], false).unwrap_err().to_string();
         assert!(error.contains("another `b`") && error.contains("--replace"), "{error}");
     }
 

@@ -10,16 +10,17 @@ use step_digest::LocalFile;
 /// How often a file is tried. Uploads break off, and what is left of one has to be looked at before the next.
 const ATTEMPTS: u32 = 3;
 
-/// Brings a file into a release, unless it is there. Says what was done, and what is there now.
+/// Brings a file into a release, unless it is `there`. Says what was done, and what is there now.
 pub(crate) fn bring(
     api: &Api<'_>,
     release: &Release,
+    there: &[Asset],
     dist: &Directory,
     file: &LocalFile,
     replace: bool,
 ) -> Result<(Action, Asset)> {
     for attempt in 1.. {
-        let assets = api.assets(release)?;
+        let assets = if attempt == 1 { there.to_vec() } else { api.assets(release)? };
         let action = plan::action(file, &assets, replace)?;
         if let (Action::Keep | Action::KeepBySize, Some(asset)) =
             (action, assets.into_iter().find(|asset| asset.name == file.name()))
@@ -30,7 +31,7 @@ pub(crate) fn bring(
         if release.immutable {
             return Err(Error::new(format!("the release is immutable, and lacks `{}` as it is here", file.name())));
         }
-        if let Action::Replace(id) = action {
+        if let Action::Restart(id) | Action::Replace(id) = action {
             api.delete(id)?;
         }
         match api.upload(release, dist, file) {
