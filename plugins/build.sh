@@ -23,8 +23,9 @@ pack() { # CORE NAME MANIFEST [--no-manifest]
 
 cargo build -q --release --target $target --workspace
 core=target/$target/release
-pack $core/hello.wasm hello hello/step.toml
-pack $core/release_sign.wasm release-sign release-sign/step.toml
+for step in github-release hello http-upload oci-push release-sign; do
+    pack $core/${step//-/_}.wasm $step $step/step.toml
+done
 pack $core/hostile.wasm hostile ../tests/guests/hostile/step.toml --no-manifest
 
 # release-sign with a poisoned dependency in it: what the demo's thief is.

@@ -49,7 +49,10 @@ pub(crate) fn path(digest: &Digest) -> String {
 
 /// Reads the image of a layout, by its name if there are several.
 pub(crate) fn read(directory: &Directory, name: Option<&str>) -> Result<Image> {
-    let layout: Layout = parse("oci-layout", &directory.read_up_to("oci-layout", LONGEST_MANIFEST)?)?;
+    let layout = directory
+        .read_up_to("oci-layout", LONGEST_MANIFEST)
+        .map_err(|error| error.during("`image` is no image layout (a file of it is pushed with `--file`)"))?;
+    let layout: Layout = parse("oci-layout", &layout)?;
     if layout.image_layout_version != "1.0.0" {
         let version = layout.image_layout_version.escape_debug();
         return Err(Error::new(format!("the layout is of version `{version}`, and 1.0.0 is known")));
