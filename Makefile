@@ -21,7 +21,7 @@ demo: build-packages build steps ## Sign a release with a key that never leaves 
 	@tests/demo.sh
 
 .PHONY: test
-test: test-packages build steps steps-js steps-cli ## Run all tests. Some need root: they start processes of several users
+test: test-packages build steps steps-test steps-js steps-cli ## Run all tests. Some need root: they start processes of several users
 	TSS2_LOG=all+none $(if $(SUDO),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E") \
 	$(CARGO) test --release --workspace -- --test-threads 4
 	@if $(MAKE) --no-print-directory target/vm/packages; then $(MAKE) --no-print-directory vm-test; else \
@@ -64,6 +64,7 @@ lint: build-packages ## Check formatting and lints
 	cd tests/fuzz && $(CARGO) fmt --check
 	cd tests/guests/cli && $(CARGO) fmt --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	cd plugins && $(CARGO) clippy --workspace --exclude hostile --all-targets -- -D warnings
 
 .PHONY: build
 build: ## Build the programs, release mode
@@ -72,6 +73,10 @@ build: ## Build the programs, release mode
 .PHONY: steps
 steps: build ## Build the official steps, and the hostile one of the tests, to components
 	@plugins/build.sh $(STEPS) $(BIN)/attest-run
+
+.PHONY: steps-test
+steps-test: ## Run the tests of the SDK and the official steps, on this machine
+	cd plugins && $(CARGO) test --quiet --workspace
 
 .PHONY: steps-js
 steps-js: ## Build the steps in JavaScript. Needs Node and npm
