@@ -87,17 +87,16 @@ fn report(options: &Options, release: &Release, done: &[Done]) -> String {
     let rows: Vec<_> = done
         .iter()
         .map(|done| {
-            let link = format!("[{}]({})", summary::escape(&done.asset.name), done.asset.browser_download_url);
+            let link = summary::link(&done.asset.name, &done.asset.browser_download_url);
             let digest = summary::code(&done.file.digest.to_string());
             [link, done.file.size.to_string(), digest, done.action.describe().to_owned()]
         })
         .collect();
     let title = format!("{} {}", options.repository, options.tag);
     format!(
-        "### {} [{}]({})\n\n{}",
+        "### {} {}\n\n{}",
         if release.draft { "Draft" } else { "Release" },
-        summary::escape(&title),
-        release.html_url,
+        summary::link(&title, &release.html_url),
         summary::table(["File", "Bytes", "SHA-256", ""], &rows)
     )
 }

@@ -32,6 +32,13 @@ pub fn code(text: &str) -> String {
     format!("<code>{}</code>", escape(text))
 }
 
+/// A link, where the text alone stands if the URL is none that can't be mistaken: servers say what they like.
+pub fn link(text: &str, url: &str) -> String {
+    let is_web = url.starts_with("https://") || url.starts_with("http://");
+    let is_plain = url.chars().all(|c| c.is_ascii_graphic() && !"()<>[]\\`|\"".contains(c));
+    if is_web && is_plain { format!("[{}]({url})", escape(text)) } else { escape(text) }
+}
+
 /// A table. What stands in it is Markdown: [`escape`] what comes from elsewhere.
 pub fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
     let mut table = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(COLUMNS));
@@ -51,6 +58,14 @@ mod tests {
         assert_eq!(escape("a|b\n<img>"), "a\\|b &lt;img&gt;");
         assert_eq!(escape("[x](https://e.org)"), "\\[x\\]\\(https\\://e.org\\)");
         assert_eq!(code("`x`"), "<code>\\`x\\`</code>");
+    }
+
+    #[test]
+    fn links_lead_to_the_web_or_nowhere() {
+        assert_eq!(link("a_b", "https://e.org/x?y=%20"), "[a\\_b](https://e.org/x?y=%20)");
+        for url in ["javascript:alert(1)", "https://e.org/) <img>", "https://e.org/|", "https://e.org/a\nb", ""] {
+            assert_eq!(link("a", url), "a", "{url}");
+        }
     }
 
     #[test]
