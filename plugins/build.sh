@@ -23,7 +23,7 @@ pack() { # CORE NAME MANIFEST [--no-manifest]
 
 cargo build -q --release --target $target --workspace
 core=target/$target/release
-for step in github-release hello http-upload oci-push release-sign; do
+for step in github-release hello http-upload oci-push release-sign secret-scan; do
     pack $core/${step//-/_}.wasm $step $step/step.toml
 done
 pack $core/hostile.wasm hostile ../tests/guests/hostile/step.toml --no-manifest

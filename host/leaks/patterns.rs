@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub struct Pattern {
     /// Its name, for machines: `github-token`.
     pub name: &'static str,
-    /// What it is, for people: "token of GitHub".
+    /// What it is, for people: "a token of GitHub".
     pub what: &'static str,
     /// One of these stands in each.
     anchors: &'static [&'static str],

@@ -11,8 +11,8 @@ const HEAD_IN_LINES: usize = HEAD + 2 * (HEAD - 1);
 
 /// Needles by how they begin.
 pub(crate) struct Prefixes {
-    /// Two bits of a word for each head, by its hash. Without it, each chunk of a stream would cost a search in all needles for each of the
-    /// last few hundred bytes: as long as the search of the chunk itself takes, and longer.
+    /// Two bits of a word for each head, by its hash. Without it, each chunk of a stream would cost a search in all needles for each
+    /// of the last few hundred bytes: as long as the search of the chunk itself takes, and longer.
     heads: Vec<u64>,
     /// 64 less the logarithm of how many words there are.
     shift: u32,

@@ -1,6 +1,7 @@
 //! Masking of a hundred secrets in every encoding, beside `aho-corasick` that looks for the raw values only.
 //!
-//! And how fast the search for what looks like a secret is. Of each the best round is told, and not the median: how fast it is, not how busy the machine.
+//! And how fast the search for what looks like a secret is. Of each the best round is told, and not the median: how fast it is, not
+//! how busy the machine.
 
 use aho_corasick::AhoCorasick;
 use attest_leaks::{Mask, PatternScanner, Patterns, Values};

@@ -3,7 +3,7 @@
 use crate::support::{Output, programs, run, step};
 use std::process::Command;
 
-fn direct(state: &std::path::Path, arguments: &[&str]) -> Output {
+pub(super) fn direct(state: &std::path::Path, arguments: &[&str]) -> Output {
     run(Command::new(programs().join("attest-run"))
         .args(arguments)
         .env_clear()

@@ -3,8 +3,8 @@
 //! A format is here if it can be told from other text. `password = "…"` can't: whoever gets a hundred false findings a day reads
 //! none of them.
 //!
-//! Expressions that go on for as long as they can (`+`, `{20,}`) end with the pattern's reach. Where many anchors could stand in one
-//! such run, [`Edges`] allow only its first: so the time stays linear.
+//! Expressions that go on for as long as they can (`+`, `{20,}`) end with the pattern's reach. Where many anchors could stand in
+//! one such run, [`Edges`] allow only its first: so the time stays linear.
 
 use super::{Edges, Pattern, checks};
 
@@ -24,12 +24,13 @@ const PLAIN: Pattern = Pattern {
     check: checks::varied,
 };
 
-/// A key in PEM (RFC 7468 and what preceded it), as it is or within a string, where its lines end with `\n` in letters. Between its
-/// first line and its text may stand headers: `Proc-Type: 4,ENCRYPTED`.
+/// A key in PEM (RFC 7468 and what preceded it), as it is, within a string, where its lines end with `\n` in letters, or in a
+/// comment or patch, where something stands before each line. Between its first line and its text may stand headers:
+/// `Proc-Type: 4,ENCRYPTED`.
 const PEM: &str = concat!(
     r"-----BEGIN (?:(?:RSA|DSA|EC|OPENSSH|ENCRYPTED|ANY) PRIVATE KEY|PRIVATE KEY|PGP PRIVATE KEY BLOCK)-----",
-    r#"(?:[\s"',+]|\\+[nr])+(?:[A-Za-z-]{3,20}: [^\r\n\\]{0,160}(?:\s|\\+[nr])+){0,4}"#,
-    r#"[A-Za-z0-9+/=]{40,}[A-Za-z0-9+/=\s\\"',]*(?:-----END [A-Z ]{0,40}-----)?"#
+    r#"(?:[\s"',+/!#*>|]|\\+[nr])+(?:[A-Za-z-]{3,40}: [^\r\n\\]{0,160}(?:[\s/!#*>|]|\\+[nr])+){0,4}"#,
+    r#"[A-Za-z0-9+/=]{40,}[A-Za-z0-9+/=\s\\"',!#*>|]*(?:-----END [A-Z ]{0,40}-----)?"#
 );
 const JWT: &str = r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}";
 
@@ -37,7 +38,7 @@ const JWT: &str = r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16
 pub(super) static FORMATS: &[Pattern] = &[
     Pattern {
         name: "gcp-service-account",
-        what: "private key of a Google Cloud service account",
+        what: "a private key of a Google Cloud service account",
         anchors: &["-----BEGIN "],
         edges: Edges::Any,
         preceded: Some(r#"private_key\\?"\s{0,4}:\s{0,4}\\?""#),
@@ -48,7 +49,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "private-key",
-        what: "private key",
+        what: "a private key",
         anchors: &["-----BEGIN "],
         edges: Edges::Any,
         expression: PEM,
@@ -58,7 +59,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "aws-secret-access-key",
-        what: "secret access key of AWS",
+        what: "a secret access key of AWS",
         anchors: &[
             "aws_secret_access_key",
             "AWS_SECRET_ACCESS_KEY",
@@ -76,7 +77,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     Pattern {
         // The same without its name: near the id of the key.
         name: "aws-secret-access-key",
-        what: "secret access key of AWS",
+        what: "a secret access key of AWS",
         anchors: &["AKIA", "ASIA"],
         expression: "A[KS]IA[A-Z2-7]{16}",
         nearby: Some("[A-Za-z0-9/+]{40,}"),
@@ -85,7 +86,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "github-token",
-        what: "token of GitHub",
+        what: "a token of GitHub",
         anchors: &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"],
         expression: r"gh[pousr]_(?:[A-Za-z0-9]{76}|[A-Za-z0-9]{36})",
         check: checks::checksum,
@@ -93,7 +94,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "github-app-token",
-        what: "token of a GitHub App's installation",
+        what: "a token of a GitHub App's installation",
         anchors: &["ghs_"],
         edges: Edges::Dashed,
         expression: r"ghs_[0-9]{1,12}_eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}",
@@ -103,14 +104,14 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "github-fine-grained-token",
-        what: "fine-grained token of GitHub",
+        what: "a fine-grained token of GitHub",
         anchors: &["github_pat_"],
         expression: r"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}",
         ..PLAIN
     },
     Pattern {
         name: "gitlab-token",
-        what: "token of GitLab",
+        what: "a token of GitLab",
         anchors: &[
             "glpat-", "glrt-", "glrtr-", "gldt-", "glcbt-", "glptt-", "glft-", "glimt-", "glagent-", "gloas-",
             "glsoat-", "glffct-",
@@ -120,7 +121,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "npm-token",
-        what: "token of npm",
+        what: "a token of npm",
         anchors: &["npm_"],
         expression: r"npm_[A-Za-z0-9]{36}",
         check: checks::checksum,
@@ -128,7 +129,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "pypi-token",
-        what: "token of PyPI",
+        what: "a token of PyPI",
         // Macaroons of `pypi.org` and of `test.pypi.org`.
         anchors: &["pypi-AgEIcHlwaS5vcmc", "pypi-AgENdGVzdC5weXBpLm9yZ"],
         edges: Edges::Dashed,
@@ -138,7 +139,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "crates-io-token",
-        what: "token of crates.io",
+        what: "a token of crates.io",
         anchors: &["cio"],
         expression: r"cio[A-Za-z0-9]{32}",
         check: checks::mixed,
@@ -146,28 +147,28 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "slack-token",
-        what: "token of Slack",
+        what: "a token of Slack",
         anchors: &["xoxa", "xoxb", "xoxe", "xoxo", "xoxp", "xoxr", "xoxs", "xapp-"],
         expression: r"(?:xox[abeoprs](?:\.xox[bp])?|xapp)-[0-9]+-[A-Za-z0-9-]{18,240}",
         ..PLAIN
     },
     Pattern {
         name: "slack-webhook",
-        what: "address of a Slack webhook",
+        what: "an address of a Slack webhook",
         anchors: &["hooks.slack.com/"],
         expression: r"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Z0-9]{8,12}/[A-Z0-9]{8,20}/([A-Za-z0-9]{24,48})",
         ..PLAIN
     },
     Pattern {
         name: "stripe-key",
-        what: "live key of Stripe",
+        what: "a live key of Stripe",
         anchors: &["sk_live_", "rk_live_"],
         expression: r"[sr]k_live_[A-Za-z0-9]{24,247}",
         ..PLAIN
     },
     Pattern {
         name: "google-api-key",
-        what: "API key of Google",
+        what: "an API key of Google",
         anchors: &["AIza"],
         expression: r"AIza[A-Za-z0-9_-]{35}",
         check: checks::mixed,
@@ -175,7 +176,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "azure-storage-key",
-        what: "key of an Azure storage account",
+        what: "a key of an Azure storage account",
         anchors: &["AccountKey="],
         edges: Edges::Any,
         expression: r"AccountKey=([A-Za-z0-9+/]{86}==)",
@@ -184,7 +185,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "jwt",
-        what: "JSON web token",
+        what: "a JSON web token",
         anchors: &["eyJ"],
         edges: Edges::Dashed,
         expression: JWT,
@@ -194,7 +195,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "docker-auth",
-        what: "password for a registry in Docker's configuration",
+        what: "a password for a registry in Docker's configuration",
         anchors: &["\"auth\"", "\"auth\\\""],
         edges: Edges::Any,
         expression: r#""auth\\?"\s{0,8}:\s{0,8}\\?"([A-Za-z0-9+/]{12,}={0,2})\\?""#,
@@ -204,7 +205,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "hugging-face-token",
-        what: "token of Hugging Face",
+        what: "a token of Hugging Face",
         anchors: &["hf_"],
         expression: r"hf_[A-Za-z0-9]{34}",
         check: checks::both_cases,
@@ -212,7 +213,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "openai-key",
-        what: "API key of OpenAI",
+        what: "an API key of OpenAI",
         anchors: &["sk-"],
         // Within each, "OpenAI" in base64.
         expression: r"sk-(?:(?:proj|svcacct|admin)-)?[A-Za-z0-9_-]{20,}T3BlbkFJ[A-Za-z0-9_-]{20,}",
@@ -220,21 +221,21 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "anthropic-key",
-        what: "API key of Anthropic",
+        what: "an API key of Anthropic",
         anchors: &["sk-"],
         expression: r"sk-ant-[a-z]{3,8}[0-9]{2}-[A-Za-z0-9_-]{80,}",
         ..PLAIN
     },
     Pattern {
         name: "sendgrid-key",
-        what: "API key of SendGrid",
+        what: "an API key of SendGrid",
         anchors: &["SG."],
         expression: r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}",
         ..PLAIN
     },
     Pattern {
         name: "twilio-key",
-        what: "API key of Twilio",
+        what: "an API key of Twilio",
         // All that can follow: two letters are in too many texts.
         anchors: &[
             "SK0", "SK1", "SK2", "SK3", "SK4", "SK5", "SK6", "SK7", "SK8", "SK9", "SKa", "SKb", "SKc", "SKd", "SKe",
@@ -246,7 +247,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "vault-token",
-        what: "token of HashiCorp Vault",
+        what: "a token of HashiCorp Vault",
         anchors: &["hvs.", "hvb.", "hvr."],
         expression: r"hv[sbr]\.[A-Za-z0-9_-]{24,300}",
         check: checks::mixed,
@@ -254,7 +255,7 @@ pub(super) static FORMATS: &[Pattern] = &[
     },
     Pattern {
         name: "telegram-bot-token",
-        what: "token of a Telegram bot",
+        what: "a token of a Telegram bot",
         anchors: &[":AA"],
         edges: Edges::Any,
         preceded: Some("(?:bot|[^0-9A-Za-z]|\\A)[0-9]{8,10}"),

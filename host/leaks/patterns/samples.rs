@@ -53,6 +53,9 @@ pub(super) fn positives() -> Vec<(&'static str, String)> {
         all.push(("private-key", pem(kind, "", "\n")));
         all.push(("private-key", format!("key = \"{}\"", pem(kind, "", "\\n"))));
         all.push(("private-key", pem(kind, "", "\r\n    ")));
+        all.push(("private-key", pem(kind, "", "\n/// ")));
+        all.push(("private-key", pem(kind, "", "\n+# ")));
+        all.push(("private-key", pem(kind, "", "\\n\" +\n    \"")));
     }
     all.push(("private-key", pem("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0011\n\n", "\n")));
     all.push(("private-key", pem("PGP PRIVATE KEY BLOCK", "Version: GnuPG v2\n\n", "\n")));
