@@ -27,6 +27,7 @@ for step in github-release hello http-upload oci-push release-sign secret-scan; 
     pack $core/${step//-/_}.wasm $step $step/step.toml
 done
 pack $core/hostile.wasm hostile ../tests/guests/hostile/step.toml --no-manifest
+pack $core/requester.wasm requester ../tests/guests/requester/step.toml --no-manifest
 
 # release-sign with a poisoned dependency in it: what the demo's thief is.
 cargo build -q --release --target $target -p release-sign --features poisoned --target-dir target/poisoned

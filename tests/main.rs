@@ -6,6 +6,7 @@
 
 mod certificates;
 mod exchange;
+mod handles;
 mod house;
 mod jobs;
 mod policy;

@@ -161,7 +161,8 @@ impl Agent {
         let (embedded, link) = (Mutex::new(None), Mutex::new(None));
         let measured = Measured::of(settings.measurements.clone());
         let jobs = Jobs::default();
-        let code = CodeCache::open(state.path().join("code"), &settings.worker, keys.code_key(settings.isolation).await?)?;
+        let code =
+            CodeCache::open(state.path().join("code"), &settings.worker, keys.code_key(settings.isolation).await?)?;
         let patterns = Patterns::new().map_err(|error| AgentError::Patterns(error.to_string()))?;
         let agent = Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured, code, patterns };
         if let Some(enrolment) = agent.state.enrolment()? {

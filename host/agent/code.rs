@@ -103,7 +103,9 @@ impl CodeCache {
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700).create(&folder).map_err(failed)?;
         let program = std::fs::metadata(worker)
-            .map(|file| format!("{}\n{}\n{}\n{}\n{}", file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
+            .map(|file| {
+                format!("{}\n{}\n{}\n{}\n{}", file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec())
+            })
             .map_err(|error| StateError::Io { what: "look at", path: worker.to_owned(), reason: error.to_string() })?;
         let (recent, compiling, writes) = (Mutex::default(), tokio::sync::Mutex::default(), AtomicU64::new(0));
         Ok(Self { folder, key, program, recent, compiling, writes })
@@ -255,8 +257,8 @@ async fn compile(spawner: &Spawner, bytes: &[u8]) -> Result<(File, Duration), Ag
     seal(&component).map_err(not_begun)?;
     let code = File::from(in_memory("code").map_err(not_begun)?);
     let started = spawner.spawn(Spawn::Compiler)?;
-    let mut process = Process::<FromCompiler>::begin(started, &Compile, &[component.as_fd(), code.as_fd()])
-        .map_err(not_begun)?;
+    let mut process =
+        Process::<FromCompiler>::begin(started, &Compile, &[component.as_fd(), code.as_fd()]).map_err(not_begun)?;
     let answer = tokio::time::timeout(LONGEST, process.hear()).await;
     // It has to be gone before its work is sealed: nobody else can write then.
     process.end().await;

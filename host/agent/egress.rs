@@ -1,6 +1,6 @@
 //! An egress process at work: it sends one step's requests, and says what became of them.
 
-use crate::process::{Death, Process};
+use crate::process::{Death, Process, Said};
 use crate::spawner::{SpawnError, Spawner};
 use crate::step::StepError;
 use attest_evidence::SecretBytes;
@@ -63,11 +63,22 @@ impl Egress {
         }
     }
 
-    /// What it says next; none when it has ended. May be cancelled.
-    pub(crate) async fn next(&mut self) -> Result<FromEgress, String> {
-        self.0.hear().await.map_err(|death| match death {
+    /// What it says next. May be cancelled, and nothing is lost.
+    pub(crate) async fn said(&mut self) -> Said<FromEgress> {
+        self.0.said().await
+    }
+
+    /// What that means, or how it ended.
+    pub(crate) async fn understood(&mut self, said: Said<FromEgress>) -> Result<FromEgress, String> {
+        self.0.understood(said).await.map_err(|death| match death {
             Death::Died(how) | Death::NeverBegan(how) => how,
         })
+    }
+
+    /// Both at once.
+    pub(crate) async fn next(&mut self) -> Result<FromEgress, String> {
+        let said = self.said().await;
+        self.understood(said).await
     }
 
     /// Ends it, and waits until it is gone.

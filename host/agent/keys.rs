@@ -2,11 +2,11 @@
 
 use crate::derived;
 use crate::state::{State, StateError};
-use attest_evidence::{SecretBytes, Sha256Digest};
 use attest_evidence::digest::base64;
 use attest_evidence::exchange::Isolation;
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::{SecretBytes, Sha256Digest};
 use attest_tpm::{DerivationKey, SigningKey, Tpm, TpmError};
 use attest_wire::client::{Key, KeyAlgorithm};
 use ed25519_dalek::pkcs8::EncodePublicKey as _;

@@ -25,6 +25,9 @@ pub(crate) struct Process<M> {
     held: FrameWriter,
 }
 
+/// What a process said, or that it says nothing more.
+pub(crate) struct Said<M>(Option<Result<M, WireError>>);
+
 /// How a process came to its end, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Death {
@@ -58,9 +61,20 @@ impl<M: DeserializeOwned + Send + 'static> Process<M> {
         Ok(Self { messages, writer, lifeline, held })
     }
 
-    /// What it says next. May be cancelled.
+    /// What it says next.
     pub(crate) async fn hear(&mut self) -> Result<M, Death> {
-        match self.messages.recv().await {
+        let said = self.said().await;
+        self.understood(said).await
+    }
+
+    /// The same in two steps. The first may be cancelled, and nothing is lost.
+    pub(crate) async fn said(&mut self) -> Said<M> {
+        Said(self.messages.recv().await)
+    }
+
+    /// The second may not: it looks how the process ended, if it did.
+    pub(crate) async fn understood(&mut self, said: Said<M>) -> Result<M, Death> {
+        match said.0 {
             Some(Ok(message)) => Ok(message),
             Some(Err(WireError::Closed)) | None => Err(self.died().await),
             Some(Err(error)) => Err(Death::Died(format!("what it said is no message: {error}"))),

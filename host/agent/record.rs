@@ -61,7 +61,9 @@ impl Record {
 
     /// A secret came to light.
     pub(crate) fn exposed(&mut self, name: &SecretName, place: &str) {
-        self.secret(name, |secret| drop(secret.exposed.get_or_insert_with(|| place.to_owned())));
+        self.secret(name, |secret| {
+            secret.exposed.get_or_insert_with(|| place.to_owned());
+        });
     }
 
     fn secret(&mut self, name: &SecretName, change: impl Fn(&mut SecretLedger)) {
@@ -104,7 +106,8 @@ impl Record {
             let mut listed = |files: Vec<FileSeen>| {
                 more += files.len().saturating_sub(Ledger::MOST_FILES) as u64;
                 let files = files.into_iter().take(Ledger::MOST_FILES);
-                files.map(|file| FileDigest { path: file.path, sha256: file.sha256.map(Sha256Digest::from_bytes) })
+                files
+                    .map(|file| FileDigest { path: file.path, sha256: file.sha256.map(Sha256Digest::from_bytes) })
                     .collect()
             };
             known.read = listed(seen.read);

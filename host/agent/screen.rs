@@ -166,9 +166,12 @@ impl Screen {
             rest.log = text;
             self.found("log", &exposed);
         }
-        for (place, shown) in
-            [(LOG, rest.log.as_bytes()), (SUMMARY, rest.summary.as_bytes()), (OUTPUT, &rest.output), (ERROR, &rest.error)]
-        {
+        for (place, shown) in [
+            (LOG, rest.log.as_bytes()),
+            (SUMMARY, rest.summary.as_bytes()),
+            (OUTPUT, &rest.output),
+            (ERROR, &rest.error),
+        ] {
             self.show(place, shown);
         }
         for (place, scanner) in &mut self.shown {
@@ -275,17 +278,21 @@ mod tests {
         assert_eq!(out, b"*** staple");
         assert_eq!(summary, "*** in base64");
         let masked: Vec<String> = screen.masked().map(|(name, place)| format!("{name}: {place}")).collect();
-        assert_eq!(
-            masked,
-            ["npm-token: log, raw", "npm-token: standard output, raw", "npm-token: summary, base64"]
-        );
+        assert_eq!(masked, ["npm-token: log, raw", "npm-token: standard output, raw", "npm-token: summary, base64"]);
     }
 
     #[test]
     fn what_nobody_declared_is_seen_where_it_is_shown() {
         let mut screen = screen();
         let token = ["ghp_", "16C7e42F292c6912E7710c838347Ae178B4a"].concat();
-        let key = ["-----BEGIN ", "PRIVATE KEY-----\n", &"MC4CAQAwBQYDK2VwBCIEIJ".repeat(4), "\n-----END ", "PRIVATE KEY-----\n"].concat();
+        let key = [
+            "-----BEGIN ",
+            "PRIVATE KEY-----\n",
+            &"MC4CAQAwBQYDK2VwBCIEIJ".repeat(4),
+            "\n-----END ",
+            "PRIVATE KEY-----\n",
+        ]
+        .concat();
         assert_eq!(screen.log("nothing".to_owned(), true), "nothing");
         for line in key.lines() {
             screen.log(line.to_owned(), true);
@@ -301,6 +308,9 @@ mod tests {
     #[test]
     fn a_value_too_short_to_be_told_from_other_text_is_refused() {
         let value = SecretBytes::new(b"1234567".to_vec());
-        assert!(matches!(Screen::new(&[("pin".parse().unwrap(), value)], &Patterns::new().unwrap()), Err(BadValues::TooShort { .. })));
+        assert!(matches!(
+            Screen::new(&[("pin".parse().unwrap(), value)], &Patterns::new().unwrap()),
+            Err(BadValues::TooShort { .. })
+        ));
     }
 }

@@ -219,10 +219,9 @@ fn prepare(arguments: &[String]) -> Result<(Programs, Option<Users>), String> {
     let ids: Vec<u32> = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>().map_err(|_| "bad id".to_owned())?;
     let users = match ids.as_slice() {
         [] => return Ok((programs, None)),
-        [uid, gid, egress_uid, egress_gid] => Users {
-            worker: User { uid: *uid, gid: *gid },
-            egress: User { uid: *egress_uid, gid: *egress_gid },
-        },
+        [uid, gid, egress_uid, egress_gid] => {
+            Users { worker: User { uid: *uid, gid: *gid }, egress: User { uid: *egress_uid, gid: *egress_gid } }
+        }
         _ => return Err("bad arguments".to_owned()),
     };
     if users.worker.uid == 0 || users.egress.uid == 0 {

@@ -1,7 +1,7 @@
 //! A worker at work: what it says is heard, what it may ask for is served.
 
 use crate::keys::{DerivedKey, UsableKey};
-use crate::process::{Death, Process};
+use crate::process::{Death, Process, Said};
 use crate::signing::Message;
 use crate::spawner::Started;
 use attest_evidence::exchange::KeyFormat;
@@ -27,10 +27,23 @@ pub(crate) struct Served {
 /// What a step does that others hear of.
 #[derive(Debug)]
 pub(crate) enum Deed {
-    Loaded { started: Duration, loading: Duration },
-    Log { level: Level, message: String, last: bool },
-    Stream { stream: Stream, bytes: Vec<u8> },
-    Output { name: OutputName, value: String },
+    Loaded {
+        started: Duration,
+        loading: Duration,
+    },
+    Log {
+        level: Level,
+        message: String,
+        last: bool,
+    },
+    Stream {
+        stream: Stream,
+        bytes: Vec<u8>,
+    },
+    Output {
+        name: OutputName,
+        value: String,
+    },
     Summary(String),
     Annotation(Annotation),
     Revealed(SecretName),
@@ -76,74 +89,71 @@ impl Worker {
         Ok(Self { process: Process::begin(started, start, descriptors)?, served, message: None })
     }
 
-    /// Serves the worker until it does something that others should hear of, or ends.
-    pub(crate) async fn next(&mut self, tpm: &Tpm) -> Result<Deed, WorkerEnd> {
+    /// What the worker says next. May be cancelled, and nothing is lost.
+    pub(crate) async fn said(&mut self) -> Said<FromWorker> {
+        self.process.said().await
+    }
+
+    /// Serves what the worker said: tells what others should hear of, if anything, or how the worker ended.
+    pub(crate) async fn serve(&mut self, said: Said<FromWorker>, tpm: &Tpm) -> Result<Option<Deed>, WorkerEnd> {
         // The engine lets no step come to what is refused here; a worker that does has been broken into.
         let intruder = |what: String| Err(WorkerEnd::Died(what));
-        loop {
-            match self.process.hear().await? {
-                FromWorker::Loaded { started, loading } => {
-                    let (started, loading) = (Duration::from_micros(started), Duration::from_micros(loading));
-                    return Ok(Deed::Loaded { started, loading });
+        match self.process.understood(said).await? {
+            FromWorker::Loaded { started, loading } => {
+                let (started, loading) = (Duration::from_micros(started), Duration::from_micros(loading));
+                Ok(Some(Deed::Loaded { started, loading }))
+            }
+            FromWorker::Log { level, message, last } => Ok(Some(Deed::Log { level, message, last })),
+            FromWorker::Stream { stream, bytes } => Ok(Some(Deed::Stream { stream, bytes })),
+            FromWorker::Output { name, value } if self.served.outputs.contains(&name) => {
+                Ok(Some(Deed::Output { name, value }))
+            }
+            FromWorker::Output { name, .. } => intruder(format!("it set output `{name}`, which was not declared")),
+            FromWorker::Summary(text) if self.served.summary => Ok(Some(Deed::Summary(text))),
+            FromWorker::Annotation(remark) if self.served.annotations => Ok(Some(Deed::Annotation(remark))),
+            FromWorker::Summary(_) => intruder("it wrote a summary, which was not declared".to_owned()),
+            FromWorker::Annotation(_) => intruder("it made a remark, which was not declared".to_owned()),
+            FromWorker::Revealed(name) if self.served.revealed.contains(&name) => Ok(Some(Deed::Revealed(name))),
+            FromWorker::Revealed(name) => intruder(format!("it speaks of secret `{name}`, which it was not given")),
+            FromWorker::Derive { key, purpose, message } => {
+                let Some(derivation) = self.served.derivation.get_mut(&key) else {
+                    return intruder(format!("it wants to derive from `{key}`, which was not granted"));
+                };
+                let derived = match derivation.derive(tpm, &purpose, message.as_deref()).await {
+                    Ok(bytes) => Derived::Bytes(Revealed::new(bytes)),
+                    Err(error) => Derived::Failed(error.to_string()),
+                };
+                self.process.tell(&derived).await?;
+                Ok(Some(Deed::Used(key)))
+            }
+            FromWorker::SignBegin { key, format } => {
+                self.message = match self.served.signing.get(&key) {
+                    Some((usable, formats)) if formats.contains(&format) => Some(Message::new(usable.clone(), format)),
+                    _ => return intruder(format!("it wants key `{key}`, which was not granted")),
+                };
+                Ok(None)
+            }
+            FromWorker::SignChunk(part) => {
+                if let Some(message) = &mut self.message {
+                    message.update(&part);
                 }
-                FromWorker::Log { level, message, last } => return Ok(Deed::Log { level, message, last }),
-                FromWorker::Stream { stream, bytes } => return Ok(Deed::Stream { stream, bytes }),
-                FromWorker::Output { name, value } if self.served.outputs.contains(&name) => {
-                    return Ok(Deed::Output { name, value });
-                }
-                FromWorker::Output { name, .. } => {
-                    return intruder(format!("it set output `{name}`, which was not declared"));
-                }
-                FromWorker::Summary(text) if self.served.summary => return Ok(Deed::Summary(text)),
-                FromWorker::Annotation(remark) if self.served.annotations => return Ok(Deed::Annotation(remark)),
-                FromWorker::Summary(_) => return intruder("it wrote a summary, which was not declared".to_owned()),
-                FromWorker::Annotation(_) => return intruder("it made a remark, which was not declared".to_owned()),
-                FromWorker::Revealed(name) if self.served.revealed.contains(&name) => {
-                    return Ok(Deed::Revealed(name));
-                }
-                FromWorker::Revealed(name) => {
-                    return intruder(format!("it speaks of secret `{name}`, which it was not given"));
-                }
-                FromWorker::Derive { key, purpose, message } => {
-                    let Some(derivation) = self.served.derivation.get_mut(&key) else {
-                        return intruder(format!("it wants to derive from `{key}`, which was not granted"));
-                    };
-                    let derived = match derivation.derive(tpm, &purpose, message.as_deref()).await {
-                        Ok(bytes) => Derived::Bytes(Revealed::new(bytes)),
-                        Err(error) => Derived::Failed(error.to_string()),
-                    };
-                    self.process.tell(&derived).await?;
-                    return Ok(Deed::Used(key));
-                }
-                FromWorker::SignBegin { key, format } => {
-                    self.message = match self.served.signing.get(&key) {
-                        Some((usable, formats)) if formats.contains(&format) => {
-                            Some(Message::new(usable.clone(), format))
-                        }
-                        _ => return intruder(format!("it wants key `{key}`, which was not granted")),
-                    };
-                }
-                FromWorker::SignChunk(part) => {
-                    if let Some(message) = &mut self.message {
-                        message.update(&part);
-                    }
-                }
-                FromWorker::SignEnd => {
-                    let Some(message) = self.message.take() else {
-                        return intruder("it wants a signature of nothing".to_owned());
-                    };
-                    let key = message.key_name().clone();
-                    let signed = match message.sign(tpm).await {
-                        Ok(signature) => Signed::Signature(signature),
-                        Err(error) => Signed::Failed(error.to_string()),
-                    };
-                    self.process.tell(&signed).await?;
-                    return Ok(Deed::Used(key));
-                }
-                FromWorker::Done { outcome, files } => {
-                    self.process.farewell().await;
-                    return Err(WorkerEnd::Outcome(outcome, files));
-                }
+                Ok(None)
+            }
+            FromWorker::SignEnd => {
+                let Some(message) = self.message.take() else {
+                    return intruder("it wants a signature of nothing".to_owned());
+                };
+                let key = message.key_name().clone();
+                let signed = match message.sign(tpm).await {
+                    Ok(signature) => Signed::Signature(signature),
+                    Err(error) => Signed::Failed(error.to_string()),
+                };
+                self.process.tell(&signed).await?;
+                Ok(Some(Deed::Used(key)))
+            }
+            FromWorker::Done { outcome, files } => {
+                self.process.farewell().await;
+                Err(WorkerEnd::Outcome(outcome, files))
             }
         }
     }

@@ -44,9 +44,9 @@ impl AgentCommand {
         let ids = |user: &uzers::User| User { uid: user.uid(), gid: user.primary_group_id() };
         let users = Users { worker: ids(&worker), egress: ids(&egress) };
         let spawner = Spawner::start(&config::spawned(), Some(users)).map_err(|error| {
-            error.report().hint(
-                "start the agent as root, or with CAP_SETUID, CAP_SETGID and CAP_KILL: its spawner needs them",
-            )
+            error
+                .report()
+                .hint("start the agent as root, or with CAP_SETUID, CAP_SETGID and CAP_KILL: its spawner needs them")
         })?;
         if geteuid().is_root()
             && let Some(folder) = section.socket.parent()

@@ -6,6 +6,7 @@ use attest_evidence::report::Report;
 use attest_wire::client::{Answer, Request, Status};
 use clap::Args;
 use serde::Serialize;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 /// Check everything a step needs.
@@ -55,7 +56,9 @@ impl Doctor {
             )),
             Err(report) => findings.push(Finding::of("configuration", report)),
         }
-        findings.push(walls());
+        let programs = config::spawned();
+        findings.push(walls("walls", &programs.worker));
+        findings.push(walls("egress", &programs.egress));
         match client::ask_one(global, Request::Status, Vec::new()) {
             Ok(Answer::Status(status)) => findings.extend(of_status(status)),
             Ok(_) => findings.push(Finding::of("agent", client::unexpected())),
@@ -77,17 +80,16 @@ impl Doctor {
     }
 }
 
-/// Has the worker's program raise all its walls around nothing.
-fn walls() -> Finding {
-    let program = config::beside("attest-worker");
+/// Has the program of workers, or of egress, raise all its walls around nothing.
+fn walls(what: &'static str, program: &Path) -> Finding {
     let hint = "the kernel has to have landlock and seccomp (Linux 5.13 or later)";
-    match Command::new(&program).arg("--check-walls").stdin(Stdio::null()).output() {
-        Ok(output) if output.status.success() => Finding::ok("walls", "landlock, seccomp, limits and identity stand"),
-        Ok(output) => Finding::wrong("walls", String::from_utf8_lossy(&output.stderr).trim().to_owned(), hint),
+    match Command::new(program).arg("--check-walls").stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => Finding::ok(what, "landlock, seccomp, limits and identity stand"),
+        Ok(output) => Finding::wrong(what, String::from_utf8_lossy(&output.stderr).trim().to_owned(), hint),
         Err(error) => Finding::wrong(
-            "walls",
+            what,
             format!("{} can't be run: {error}", program.display()),
-            "attest-worker belongs beside attest-run: install them together",
+            "attest-worker and attest-egress belong beside attest-run: install them together",
         ),
     }
 }

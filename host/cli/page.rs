@@ -47,8 +47,11 @@ impl Page {
         };
         let github = match in_github {
             true => {
-                let page =
-                    GitHub { token: random()?, output: file(github::OUTPUT_FILE)?, summary: file(github::SUMMARY_FILE)? };
+                let page = GitHub {
+                    token: random()?,
+                    output: file(github::OUTPUT_FILE)?,
+                    summary: file(github::SUMMARY_FILE)?,
+                };
                 narrate!("{}", github::stop_commands(&page.token));
                 Some(page)
             }
@@ -102,11 +105,10 @@ impl Page {
         }
     }
 
-    /// A part of the summary, where a CI system takes one. False where none does.
-    pub(crate) fn summary(&mut self, text: &str) -> bool {
-        match self.github.as_mut().and_then(|github| github.summary.as_mut()) {
-            Some(file) => file.write_all(text.as_bytes()).is_ok(),
-            None => false,
+    /// A part of the summary, where a CI system takes one. Elsewhere it is told at the end.
+    pub(crate) fn summary(&mut self, text: &str) {
+        if let Some(file) = self.github.as_mut().and_then(|github| github.summary.as_mut()) {
+            let _ = file.write_all(text.as_bytes());
         }
     }
 
@@ -128,8 +130,12 @@ impl Page {
         mut self,
         outputs: impl Iterator<Item = (&'a String, &'a String)>,
         annotations: &[Annotation],
+        summary: &str,
     ) -> Result<(), Report> {
         self.end_line();
+        if self.github.as_ref().is_none_or(|github| github.summary.is_none()) {
+            summary.lines().for_each(|line| narrate!("summary: {}", Escaped(line)));
+        }
         let Some(mut github) = self.github else { return Ok(()) };
         narrate!("{}", github::resume_commands(&github.token));
         for annotation in annotations {

@@ -123,7 +123,7 @@ impl Run {
             }
             Err(report) => outcome.fail(report, explain),
         }
-        if let Err(report) = seen.page.close(outcome.outputs.iter(), &outcome.annotations) {
+        if let Err(report) = seen.page.close(outcome.outputs.iter(), &outcome.annotations, &outcome.summary) {
             outcome.fail(report, explain);
         }
         let outputs = &outcome.outputs;
@@ -227,9 +227,7 @@ impl Seen {
             Event::Log { level, message } => self.page.log(level, &message),
             Event::Stream { stream, bytes } => self.page.stream(stream, &bytes),
             Event::Summary(text) => {
-                if !self.page.summary(&text) {
-                    text.lines().for_each(|line| narrate!("summary: {}", Escaped(line)));
-                }
+                self.page.summary(&text);
                 self.outcome.summary += &text;
             }
             Event::Annotation(annotation) => {

@@ -7,7 +7,7 @@
 use crate::fields;
 use crate::granted::Granted;
 use crate::record::Record;
-use crate::refusal::{NoAnswer, Refusal};
+use crate::refusal::{NoAnswer, Refusal, shown};
 use crate::teller::{Leak, Teller};
 use attest_evidence::exchange::Origin;
 use attest_leaks::{HoldBack, Mask};
@@ -126,7 +126,7 @@ fn readable(headers: &HeaderMap, origin: &Origin) -> Result<(), Refusal> {
             let encodings = value.to_str().unwrap_or("?");
             if encodings.split(',').any(|encoding| !encoding.trim().eq_ignore_ascii_case(plain)) {
                 let field = if field == CONTENT_ENCODING { "content-encoding" } else { "transfer-encoding" };
-                let value = encodings.escape_debug().to_string();
+                let value = shown(encodings);
                 return Err(Refusal::Encoded { field, value, origin: origin.clone() });
             }
         }

@@ -8,8 +8,8 @@ use crate::reach::Hosts;
 use crate::serve::{Lease, serve};
 use crate::trust;
 use attest_walls::{Identity, User, WallError, Walls, seclude};
-use attest_wire::Channel;
 use attest_wire::egress::{FromEgress, Start};
+use attest_wire::{Channel, WireError};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -57,20 +57,32 @@ pub fn begin(arguments: impl Iterator<Item = OsString>) -> Result<(Channel, Star
 
 /// Makes everything ready that reads a file, raises `walls`, and sends requests to the end.
 pub fn run(channel: Channel, start: Start, descriptors: Vec<OwnedFd>, walls: &Walls) -> ExitCode {
-    let prepared = prepare(start, descriptors).and_then(|prepared| {
-        walls.raise(&fence()).map_err(|error| error.to_string())?;
-        Ok(prepared)
-    });
-    let (message, prepared) = match prepared {
-        Ok(prepared) => (FromEgress::Ready, Some(prepared)),
-        Err(reason) => (FromEgress::NotStarted { reason }, None),
+    let (runtime, worker, lease) = match prepare(start, descriptors) {
+        Ok(prepared) => prepared,
+        Err(reason) => {
+            // An agent that is gone does not have to know.
+            let _ = channel.send(&FromEgress::NotStarted { reason });
+            return ExitCode::FAILURE;
+        }
     };
-    let told = channel.send(&message);
-    let (Ok(()), Some((runtime, worker, lease))) = (told, prepared) else { return ExitCode::FAILURE };
-    match runtime.block_on(serve(channel.into_stream(), worker, lease)) {
-        Ok(()) => ExitCode::SUCCESS,
+    match runtime.block_on(behind(walls, channel, worker, lease)) {
+        Ok(code) => code,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// The walls are raised when both connections are such as the runtime needs them: no call that changes one comes after.
+async fn behind(walls: &Walls, channel: Channel, worker: UnixStream, lease: Lease) -> Result<ExitCode, WireError> {
+    let (hears, mut tells) = attest_wire::split(channel.into_stream())?;
+    worker.set_nonblocking(true)?;
+    let worker = tokio::net::UnixStream::from_std(worker)?;
+    if let Err(error) = walls.raise(&fence()) {
+        tells.send(&FromEgress::NotStarted { reason: error.to_string() }).await?;
+        return Ok(ExitCode::FAILURE);
+    }
+    tells.send(&FromEgress::Ready).await?;
+    serve((hears, tells), worker, lease).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn prepare(start: Start, descriptors: Vec<OwnedFd>) -> Result<(Runtime, UnixStream, Lease), String> {

@@ -34,7 +34,7 @@ pub(crate) enum ConnectError {
         error: io::Error,
     },
     /// Neither a connection nor TLS in time.
-    #[error("no connection within {} seconds", .0.as_secs())]
+    #[error("no connection within {0:?}")]
     TimedOut(Duration),
     /// Whoever answers is not who it should be, or speaks no TLS.
     #[error("TLS: {0}")]

@@ -24,11 +24,12 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// How long one waits for others.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a connection, TLS included.
+    /// For the addresses of a host, and for a connection to it, TLS included.
     pub connect: Duration,
     /// For the first byte of an answer, from when the server had the last of the request, or took none.
     pub answer: Duration,
@@ -126,7 +127,12 @@ impl Exchange {
         let checked = check(head, &self.granted)?;
         // Before names are asked for: name servers are told of no host that a secret may not go to.
         checked.permit_secrets(&self.granted, None)?;
-        let addresses = self.hosts.addresses(&checked.origin).await?;
+        let limit = self.timeouts.connect;
+        let addresses = timeout(limit, self.hosts.addresses(&checked.origin)).await;
+        let addresses = addresses.unwrap_or_else(|_| {
+            let why = format!("no name server answered within {limit:?}");
+            Err(NoAnswer::Failed { failure: Failure::TimedOut, to: checked.origin.clone(), why })
+        })?;
         let not_public = reach::permit(&checked.origin, &addresses, checked.private)?;
         checked.permit_secrets(&self.granted, not_public)?;
 
@@ -139,7 +145,7 @@ impl Exchange {
             () = progress.silence(self.timeouts.answer) => return Err(NoAnswer::Failed {
                 failure: Failure::TimedOut,
                 to,
-                why: format!("no answer within {} seconds", self.timeouts.answer.as_secs()),
+                why: format!("no answer within {:?}", self.timeouts.answer),
             }),
         };
         let search = Search { granted: Arc::clone(&self.granted), teller: Arc::clone(&self.teller), from: to };

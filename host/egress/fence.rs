@@ -2,10 +2,9 @@
 
 use attest_walls::{Calls, Fence, Only, Resource};
 use libc::{
-    SYS_brk, SYS_clock_gettime, SYS_close, SYS_connect, SYS_epoll_ctl, SYS_epoll_wait, SYS_exit_group, SYS_futex,
-    SYS_getpid, SYS_getrandom, SYS_getsockname, SYS_gettid, SYS_madvise, SYS_mmap, SYS_mprotect, SYS_mremap,
-    SYS_munmap, SYS_read, SYS_recvfrom, SYS_restart_syscall, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sendto,
-    SYS_shutdown, SYS_sigaltstack, SYS_write, SYS_writev,
+    SYS_bind, SYS_brk, SYS_clock_gettime, SYS_close, SYS_connect, SYS_epoll_ctl, SYS_exit_group, SYS_futex,
+    SYS_getpeername, SYS_getpid, SYS_getrandom, SYS_getsockname, SYS_gettid, SYS_madvise, SYS_mmap, SYS_mremap,
+    SYS_munmap, SYS_recvfrom, SYS_rt_sigprocmask, SYS_sendto, SYS_shutdown, SYS_sigaltstack, SYS_write, SYS_writev,
 };
 
 /// The system calls that sending requests needs. Free are those that touch this process, its descriptors, and its network.
@@ -21,7 +20,6 @@ const FREE: &[i64] = &[
     SYS_brk,
     SYS_madvise,
     SYS_mmap,
-    SYS_mprotect,
     SYS_mremap,
     SYS_munmap,
     // This thread.
@@ -29,25 +27,28 @@ const FREE: &[i64] = &[
     SYS_exit_group,
     SYS_futex,
     SYS_getrandom,
-    SYS_restart_syscall,
-    SYS_rt_sigprocmask,
-    SYS_rt_sigreturn,
     SYS_sigaltstack,
     // Connections: stream calls alone, so that no descriptor comes or goes.
     SYS_close,
     SYS_connect,
     SYS_epoll_ctl,
-    SYS_epoll_wait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    #[cfg(not(target_arch = "x86_64"))]
+    libc::SYS_epoll_pwait,
+    SYS_getpeername,
     SYS_getsockname,
-    SYS_read,
     SYS_recvfrom,
     SYS_sendto,
     SYS_shutdown,
     SYS_write,
     SYS_writev,
+    // Questions to name servers come from ports of chance. (Landlock lets no TCP port be bound.)
+    SYS_bind,
     // abort().
     SYS_getpid,
     SYS_gettid,
+    SYS_rt_sigprocmask,
 ];
 
 const BOUND: &[(i64, Only)] = &[

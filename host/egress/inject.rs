@@ -27,7 +27,7 @@ pub(crate) async fn inject(
     granted: &Granted,
     progress: Arc<Progress>,
 ) -> Result<Request<Outgoing>, NoAnswer> {
-    let mut query = Zeroizing::new(checked.query.take().unwrap_or_default());
+    let mut query = Zeroizing::new(checked.query.take().unwrap_or_default().into_bytes());
     let (mut fields, mut members) = (Zeroizing::new(Vec::new()), Vec::new());
     for asked in std::mem::take(&mut checked.secrets) {
         let secret = granted.secret(&asked, checked.line())?;
@@ -46,7 +46,7 @@ pub(crate) async fn inject(
                 if form::names(&query).any(|other| other == name.as_bytes()) {
                     return Err(bad("the request has such a parameter").into());
                 }
-                add(&mut query, name, secret);
+                secret.value().expose(|value| form::add(&mut query, name, value));
             }
             Place::Form(name) => {
                 if !is_form(&checked.headers) {
@@ -65,7 +65,11 @@ pub(crate) async fn inject(
     let body = match (fields.is_empty(), members.as_slice()) {
         (true, []) => Outgoing::of_step(body, progress),
         (false, []) => Outgoing::behind(Bytes::copy_from_slice(&fields), body, progress),
-        (_, members) => json::with(body, &checked.origin, members, progress).await?,
+        (true, members) => json::with(body, &checked.origin, members, progress).await?,
+        (false, [(secret, name), ..]) => {
+            let (name, place) = (secret.name().clone(), Place::Json(name.clone()));
+            return Err(Refusal::Place { name, place, why: "the body is a form" }.into());
+        }
     };
     let target = target(&checked, &query)?;
     let mut request = Request::new(body);
@@ -76,8 +80,13 @@ pub(crate) async fn inject(
 }
 
 /// The error does not say what the target is: a secret may be in it.
-fn target(checked: &Checked, query: &str) -> Result<Uri, Refusal> {
-    let path = if query.is_empty() { checked.path.clone() } else { format!("{}?{query}", checked.path) };
+fn target(checked: &Checked, query: &[u8]) -> Result<Uri, Refusal> {
+    let mut path = checked.path.clone().into_bytes();
+    if !query.is_empty() {
+        path.reserve_exact(1 + query.len());
+        path.push(b'?');
+        path.extend_from_slice(query);
+    }
     Uri::builder()
         .scheme(checked.origin.scheme().as_str())
         .authority(checked.origin.authority_text())
@@ -117,12 +126,6 @@ fn basic(asked: &SecretInRequest, secret: Permitted<'_>) -> Result<Zeroizing<Vec
     value.extend_from_slice(b"Basic ");
     value.extend_from_slice(encoded.as_bytes());
     Ok(value)
-}
-
-fn add(query: &mut String, name: &str, secret: Permitted<'_>) {
-    let mut parameter = Zeroizing::new(std::mem::take(query).into_bytes());
-    secret.value().expose(|value| form::add(&mut parameter, name, value));
-    query.extend(parameter.iter().map(|byte| char::from(*byte)));
 }
 
 /// Whether the body is announced as a form, once, and not encoded.

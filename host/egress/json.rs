@@ -1,7 +1,7 @@
 //! Secrets as members of a JSON object. The object is read to see that it is one, and stays as the step wrote it.
 
 use crate::granted::Permitted;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Broken, Outgoing};
 use crate::progress::Progress;
 use crate::refusal::{NoAnswer, Refusal};
 use attest_evidence::exchange::{Origin, Place};
@@ -44,10 +44,10 @@ fn bad(secret: Permitted<'_>, name: &str, why: &'static str) -> Refusal {
 }
 
 /// None where it is too long.
-async fn read(mut body: Incoming) -> Result<Option<Vec<u8>>, hyper::Error> {
+async fn read(mut body: Incoming) -> Result<Option<Vec<u8>>, Broken> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| Broken::Off)?.into_data() else { return Err(Broken::Trailers) };
         if whole.len() + data.len() > LONGEST {
             return Ok(None);
         }

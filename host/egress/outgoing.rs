@@ -1,7 +1,6 @@
 //! The body of a request on its way out: what the step sends, behind what the host puts in front of it. It is passed on as it
 //! comes, piece by piece and without a copy.
 
-use crate::fields;
 use crate::progress::Progress;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use std::pin::Pin;
@@ -25,10 +24,16 @@ pub(crate) struct Outgoing {
     progress: Arc<Progress>,
 }
 
-/// The step, or whoever sends for it, broke off.
+/// Why a body does not go out to its end.
 #[derive(Debug, thiserror::Error)]
-#[error("the body of the request broke off")]
-pub(crate) struct Broken;
+pub(crate) enum Broken {
+    /// The step, or whoever sends for it, broke off.
+    #[error("the body of the request broke off")]
+    Off,
+    /// Fields that nobody has checked.
+    #[error("the body of the request ends in trailers, and those are not passed on")]
+    Trailers,
+}
 
 impl Outgoing {
     /// What the step sends.
@@ -81,7 +86,7 @@ impl Body for Outgoing {
             }
             Some(Err(_)) => {
                 this.progress.breaks();
-                Poll::Ready(Some(Err(Broken)))
+                Poll::Ready(Some(Err(Broken::Off)))
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) if this.between && !data.is_empty() => {
@@ -90,11 +95,9 @@ impl Body for Outgoing {
                     this.goes_out(Bytes::from_static(BETWEEN))
                 }
                 Ok(data) => this.goes_out(data),
-                Err(other) => {
-                    let mut trailers = other.into_trailers().unwrap_or_default();
-                    fields::strip(&mut trailers);
-                    this.progress.goes_out(0);
-                    Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+                Err(_) => {
+                    this.progress.breaks();
+                    Poll::Ready(Some(Err(Broken::Trailers)))
                 }
             },
         }

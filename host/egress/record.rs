@@ -1,7 +1,7 @@
 //! What is told of one request, kept until it is over.
 
 use crate::progress::Progress;
-use crate::refusal::NoAnswer;
+use crate::refusal::{NoAnswer, shown};
 use crate::teller::Slot;
 use attest_evidence::exchange::{Method, Origin};
 use attest_wire::egress::{SecretInRequest, Sent};
@@ -26,12 +26,12 @@ impl Record {
         let authority = request.uri.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
         let to = match Origin::of_request(scheme, authority) {
             Ok(origin) => origin.to_string(),
-            Err(_) => format!("{scheme}://{authority}"),
+            Err(_) => shown(&format!("{scheme}://{authority}")),
         };
         let sent = Sent {
             method: request.method.as_str().parse::<Method>().ok(),
             to,
-            path: request.uri.path().to_owned(),
+            path: shown(request.uri.path()),
             status: None,
             refused: None,
             secrets: Vec::new(),

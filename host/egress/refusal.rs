@@ -153,6 +153,18 @@ impl NoAnswer {
     }
 }
 
+/// What others wrote, for people: nothing in it but what can be seen.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            ' '..='~' => shown.push(c),
+            other => shown.extend(other.escape_unicode()),
+        }
+    }
+    shown
+}
+
 fn listed(words: &[&str]) -> String {
     words.join(", ")
 }

@@ -3,7 +3,7 @@
 use crate::fields;
 use crate::granted::{Granted, Line};
 use crate::reach::NotPublic;
-use crate::refusal::{MayNot, Refusal};
+use crate::refusal::{MayNot, Refusal, shown};
 use attest_evidence::exchange::{Method, Origin};
 use attest_wire::egress::{MOST_SECRETS, SECRET, SecretInRequest};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -44,15 +44,16 @@ pub(crate) fn check(request: Parts, granted: &Granted) -> Result<Checked, Refusa
     let private = granted.origin(&origin)?;
     // `*` is a target too, of OPTIONS; it names no path that could be granted.
     let path = uri.path().to_owned();
-    if !path.starts_with('/') {
-        return Err(Refusal::Target(uri.to_string()));
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !path.starts_with('/') || !plain(&path) || !uri.query().is_none_or(plain) {
+        return Err(Refusal::Target(shown(&uri.to_string())));
     }
 
     let secrets = secrets(&headers)?;
     for host in headers.get_all(header::HOST) {
         let text = String::from_utf8_lossy(host.as_bytes());
         if Origin::of_request(origin.scheme().as_str(), &text).ok().as_ref() != Some(&origin) {
-            return Err(Refusal::Host { host: text.escape_debug().to_string(), asked: origin });
+            return Err(Refusal::Host { host: shown(&text), asked: origin });
         }
     }
     // Both are written anew: from the origin, and from the body.

@@ -5,16 +5,16 @@ use crate::fields::LONGEST_HEAD;
 use crate::granted::Granted;
 use crate::reach::Hosts;
 use crate::teller::{State, Teller};
-use attest_wire::WireError;
 use attest_wire::egress::{FromEgress, MOST_REQUESTS};
+use attest_wire::{FrameReader, FrameWriter, WireError};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use std::convert::Infallible;
-use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
+use tokio::net::UnixStream;
 
 /// The largest piece of a body that is taken at once. Of the default, 16 KiB, a large body has so many that they are what it
 /// takes time for.
@@ -38,11 +38,11 @@ pub struct Lease {
 ///
 /// # Errors
 /// When the agent can't be told.
-pub async fn serve(agent: UnixStream, worker: UnixStream, lease: Lease) -> Result<(), WireError> {
-    let (mut agent, telling) = attest_wire::split(agent)?;
-    worker.set_nonblocking(true)?;
-    let worker = TokioIo::new(tokio::net::UnixStream::from_std(worker)?);
-
+pub async fn serve(
+    (mut agent, telling): (FrameReader, FrameWriter),
+    worker: UnixStream,
+    lease: Lease,
+) -> Result<(), WireError> {
     let Lease { granted, hosts, tls, timeouts } = lease;
     let (teller, queue) = Teller::new();
     let teller = Arc::new(teller);
@@ -55,13 +55,15 @@ pub async fn serve(agent: UnixStream, worker: UnixStream, lease: Lease) -> Resul
     });
     let connection = http2::Builder::new(WhileOpen(teller.state()))
         .max_concurrent_streams(MOST_REQUESTS)
+        // A step may change its mind about all of them at once.
+        .max_pending_accept_reset_streams(2 * MOST_REQUESTS as usize)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(LONGEST_FRAME)
         .max_header_list_size(LONGEST_HEAD)
         .max_send_buf_size(WAITING)
         .auto_date_header(false)
-        .serve_connection(worker, requests);
+        .serve_connection(TokioIo::new(worker), requests);
 
     tokio::select! {
         biased;

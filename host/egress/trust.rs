@@ -28,6 +28,8 @@ pub fn client(added: &str) -> Result<ClientConfig, TrustError> {
         roots.add(certificate).map_err(|error| TrustError::Added(error.to_string()))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    // At its first use, the generator looks for a device that tells of copies of this machine. Later it can't.
+    provider.secure_random.fill(&mut [0]).map_err(rustls::Error::from)?;
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

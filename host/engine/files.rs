@@ -96,7 +96,10 @@ impl Files {
     }
 
     /// What was opened, with digests as the files are now.
-    pub(crate) fn seen<'a>(&self, directory: impl Fn(&DirectoryName) -> Option<&'a File>) -> BTreeMap<DirectoryName, FilesSeen> {
+    pub(crate) fn seen<'a>(
+        &self,
+        directory: impl Fn(&DirectoryName) -> Option<&'a File>,
+    ) -> BTreeMap<DirectoryName, FilesSeen> {
         let mut seen = BTreeMap::<DirectoryName, FilesSeen>::new();
         for ((name, path), opened) in &self.opened {
             let digest = directory(name).and_then(|directory| digest(directory, path));
@@ -160,7 +163,14 @@ impl State {
         Ok(Some(descriptor))
     }
 
-    async fn open_at(&mut self, directory: u32, flags: PathFlags, path: String, how: OpenFlags, mode: DescriptorFlags) -> Result<Result<Resource<Descriptor>, ErrorCode>> {
+    async fn open_at(
+        &mut self,
+        directory: u32,
+        flags: PathFlags,
+        path: String,
+        how: OpenFlags,
+        mode: DescriptorFlags,
+    ) -> Result<Result<Resource<Descriptor>, ErrorCode>> {
         let result = self.filesystem().open_at(Resource::new_borrow(directory), flags, path.clone(), how, mode).await;
         if let Ok(descriptor) = &result {
             let opened = match self.table.get(descriptor)? {
@@ -200,18 +210,24 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     types::add_to_linker::<_, wasmtime_wasi::filesystem::WasiFilesystem>(linker, State::filesystem)?;
     linker.allow_shadowing(true);
     let mut interface = linker.instance("wasi:filesystem/types@0.2.12")?;
-    interface.func_wrap_async("[method]descriptor.open-at", |mut store: StoreContextMut<'_, State>, call: OpenAt| {
-        Box::new(async move {
-            let (directory, flags, path, how, mode) = call;
-            Ok((store.data_mut().open_at(directory.rep(), flags, path, how, mode).await?,))
-        })
-    })?;
-    interface.func_wrap_async("[method]descriptor.rename-at", |mut store: StoreContextMut<'_, State>, call: RenameAt| {
-        Box::new(async move {
-            let (from, old, to, new) = call;
-            Ok((store.data_mut().rename_at((from.rep(), old), (to.rep(), new)).await?,))
-        })
-    })?;
+    interface.func_wrap_async(
+        "[method]descriptor.open-at",
+        |mut store: StoreContextMut<'_, State>, call: OpenAt| {
+            Box::new(async move {
+                let (directory, flags, path, how, mode) = call;
+                Ok((store.data_mut().open_at(directory.rep(), flags, path, how, mode).await?,))
+            })
+        },
+    )?;
+    interface.func_wrap_async(
+        "[method]descriptor.rename-at",
+        |mut store: StoreContextMut<'_, State>, call: RenameAt| {
+            Box::new(async move {
+                let (from, old, to, new) = call;
+                Ok((store.data_mut().rename_at((from.rep(), old), (to.rep(), new)).await?,))
+            })
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }

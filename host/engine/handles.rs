@@ -18,7 +18,8 @@ pub struct Handles {
     pub directories: BTreeMap<DirectoryName, Directory>,
     /// Outputs that may be set.
     pub outputs: BTreeSet<OutputName>,
-    /// The connection to egress, if requests may be sent: HTTP/2 (see `attest_wire::egress`).
+    /// The connection to egress, if requests may be sent: HTTP/2 (see `attest_wire::egress`). It has to be one that does
+    /// not block.
     pub http: Option<UnixStream>,
     /// Whether the job's page may be written to.
     pub summary: bool,

@@ -17,6 +17,8 @@ const WINDOW: u32 = 1 << 20;
 const WINDOW_OF_ALL: u32 = 4 << 20;
 /// The largest frame: few frames for large bodies.
 const LARGEST_FRAME: u32 = 256 * 1024;
+/// The largest head of an answer: somewhat more than what egress passes on.
+const LARGEST_HEAD: u32 = 128 * 1024;
 
 /// What a step's requests go through.
 pub(crate) struct Outbox {
@@ -37,14 +39,14 @@ impl Outbox {
         Self { context: WasiHttpCtx::new(), hooks: Hooks { egress: None, secrets: Vec::new() } }
     }
 
-    /// One that leads to egress.
+    /// One that leads to egress. The connection does not block.
     pub(crate) async fn open(connection: UnixStream) -> wasmtime::Result<Self> {
-        connection.set_nonblocking(true)?;
         let io = TokioIo::new(tokio::net::UnixStream::from_std(connection)?);
         let (egress, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW_OF_ALL)
             .max_frame_size(LARGEST_FRAME)
+            .max_header_list_size(LARGEST_HEAD)
             .max_concurrent_streams(MOST_REQUESTS)
             .max_send_buf_size(WINDOW as usize)
             .handshake(io)
@@ -98,9 +100,7 @@ impl WasiHttpHooks for Hooks {
             }
             let answer = egress.send_request(request);
             let answer = match patience(options) {
-                Some(longest) => {
-                    tokio::time::timeout(longest, answer).await.map_err(|_| Error::HttpResponseTimeout)?
-                }
+                Some(longest) => tokio::time::timeout(longest, answer).await.map_err(|_| Error::HttpResponseTimeout)?,
                 None => answer.await,
             };
             let (mut head, body) = answer?.into_parts();

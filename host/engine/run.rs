@@ -73,11 +73,12 @@ impl Compiled {
         let mut wasi = WasiCtx::builder();
         wasi.allow_blocking_current_thread(true);
         if kind == Kind::Command {
-            let console =
-                |stream| Console { stream, host: Arc::clone(&host), meter: Arc::clone(consumption.meter()) };
+            let console = |stream| Console { stream, host: Arc::clone(&host), meter: Arc::clone(consumption.meter()) };
             wasi.args(arguments).stdout(console(Stream::Output)).stderr(console(Stream::Error));
             for (name, value) in handles.environment.drain(..) {
-                value.expose(|value| drop(wasi.env(name, String::from_utf8_lossy(value))));
+                value.expose(|value| {
+                    wasi.env(name, String::from_utf8_lossy(value));
+                });
             }
         }
         let state = State {

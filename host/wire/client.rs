@@ -3,7 +3,9 @@
 use crate::worker::{Annotation, Level, Stream};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{KeyFormat, RunnerState};
-use attest_evidence::name::{AuditId, DirectoryName, JobSessionId, KeyName, LeaseId, OutputName, RunnerName, SecretName, Stage};
+use attest_evidence::name::{
+    AuditId, DirectoryName, JobSessionId, KeyName, LeaseId, OutputName, RunnerName, SecretName, Stage,
+};
 use attest_evidence::report::Report;
 use serde::{Deserialize, Serialize};
 

@@ -77,15 +77,8 @@ pub enum Failure {
 
 impl Failure {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Denied,
-        Self::NoSuchHost,
-        Self::Unreachable,
-        Self::TimedOut,
-        Self::Tls,
-        Self::Protocol,
-        Self::Body,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Denied, Self::NoSuchHost, Self::Unreachable, Self::TimedOut, Self::Tls, Self::Protocol, Self::Body];
 
     /// As text.
     pub const fn as_str(self) -> &'static str {

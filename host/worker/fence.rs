@@ -1,15 +1,15 @@
 //! What a worker has to reach, and what it may consume.
 
+use attest_evidence::exchange::DirectoryMode;
+use attest_walls::{Calls, Fence, Only, Resource};
 use libc::{
-    SYS_brk, SYS_clock_gettime, SYS_close, SYS_epoll_ctl, SYS_epoll_wait, SYS_exit_group, SYS_fadvise64, SYS_fdatasync, SYS_fsync,
-    SYS_ftruncate, SYS_futex, SYS_getdents64, SYS_getpid, SYS_getrandom, SYS_gettid, SYS_linkat, SYS_lseek,
+    SYS_brk, SYS_clock_gettime, SYS_close, SYS_epoll_ctl, SYS_epoll_wait, SYS_exit_group, SYS_fadvise64, SYS_fdatasync,
+    SYS_fsync, SYS_ftruncate, SYS_futex, SYS_getdents64, SYS_getpid, SYS_getrandom, SYS_gettid, SYS_linkat, SYS_lseek,
     SYS_madvise, SYS_mkdirat, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_openat, SYS_openat2, SYS_pread64,
     SYS_pwrite64, SYS_pwritev2, SYS_read, SYS_readlinkat, SYS_recvfrom, SYS_renameat, SYS_restart_syscall,
     SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sched_yield, SYS_sendto, SYS_sigaltstack, SYS_statx, SYS_symlinkat,
     SYS_unlinkat, SYS_utimensat, SYS_write, SYS_writev,
 };
-use attest_evidence::exchange::DirectoryMode;
-use attest_walls::{Calls, Fence, Only, Resource};
 use std::os::fd::BorrowedFd;
 
 /// The system calls that running a component needs. Free are those that touch this process, its descriptors, or files
@@ -77,10 +77,7 @@ const BOUND: &[(i64, Only)] = &[
     // abort(): a signal to this very process.
     (libc::SYS_tgkill, Only::OwnProcess(0)),
     // What a signal handler may be set for: traps, and abort's own.
-    (
-        libc::SYS_rt_sigaction,
-        Only::OneOf(0, &[libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE]),
-    ),
+    (libc::SYS_rt_sigaction, Only::OneOf(0, &[libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE])),
     // What may be done with a descriptor. To have signals sent (`F_SETOWN`) is not among it: the spawner and other
     // workers have the same user, and could be killed by it.
     (libc::SYS_fcntl, Only::OneOf(1, &[libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_GETFL])),

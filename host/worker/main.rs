@@ -17,9 +17,8 @@ fn main() -> ExitCode {
     let done = match role {
         Some("--compile") => attest_worker::begin::<Compile>(&arguments)
             .map(|(channel, Compile, descriptors)| attest_worker::compile(&channel, descriptors, &Walls::all())),
-        Some("--search") => attest_worker::begin::<Search>(&arguments).map(|(channel, search, descriptors)| {
-            attest_worker::search(&channel, search, descriptors, &Walls::all())
-        }),
+        Some("--search") => attest_worker::begin::<Search>(&arguments)
+            .map(|(channel, search, descriptors)| attest_worker::search(&channel, search, descriptors, &Walls::all())),
         _ => attest_worker::begin::<Start>(&arguments).map(|(channel, start, descriptors)| {
             attest_worker::serve(&channel, start, descriptors, started, Walls::all())
         }),

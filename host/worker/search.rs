@@ -7,7 +7,7 @@ use attest_leaks::{PatternScanner, Patterns, Scanner, Values};
 use attest_walls::Walls;
 use attest_wire::search::{FromSearcher, Search};
 use attest_wire::{Channel, Revealed};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, readlinkat, statx};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read as _;
@@ -42,12 +42,9 @@ fn not_searched(reason: impl ToString) -> Stop {
     Stop(FromSearcher::NotSearched { reason: reason.to_string() })
 }
 
-fn run(
-    channel: &Channel,
-    search: Search,
-    directories: Vec<OwnedFd>,
-    walls: &Walls,
-) -> Result<FromSearcher, Stop> {
+fn run(channel: &Channel, search: Search, directories: Vec<OwnedFd>, walls: &Walls) -> Result<FromSearcher, Stop> {
+    // Made ready while this process may still ask how many processors there are.
+    let patterns = Patterns::new().map_err(not_searched)?;
     let readable = directories.iter().map(|directory| (directory.as_fd(), DirectoryMode::Read)).collect();
     walls.raise(&fence(readable)).map_err(not_searched)?;
     let (names, secrets): (Vec<SecretName>, Vec<_>) =
@@ -60,7 +57,7 @@ fn run(
         channel,
         names,
         values: Arc::new(values),
-        patterns: Patterns::new().map_err(not_searched)?,
+        patterns,
         since: search.since,
         directory: 0,
         buffer: vec![0; CHUNK],
@@ -97,7 +94,9 @@ impl Searcher<'_> {
             return Err(not_searched(format!("directories more than {DEEPEST} deep: `{}`", shown(path))));
         }
         let failed = |error: rustix::io::Errno| not_searched(format!("`{}`: {error}", shown(path)));
-        for entry in Dir::read_from(&directory).map_err(failed)? {
+        // A descriptor may be one that nothing can be read from (`O_PATH`).
+        let listed = open(&directory, c".", OFlags::DIRECTORY).and_then(Dir::new).map_err(failed)?;
+        for entry in listed {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
@@ -114,7 +113,8 @@ impl Searcher<'_> {
     }
 
     fn look_at(&mut self, directory: &OwnedFd, name: &CStr, path: &str, depth: usize) -> Result<(), Stop> {
-        let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let wanted = StatxFlags::TYPE | StatxFlags::CTIME;
+        let stat = match statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted) {
             Ok(stat) => stat,
             // Another process of the job removed it.
             Err(rustix::io::Errno::NOENT) => return Ok(()),
@@ -124,7 +124,7 @@ impl Searcher<'_> {
         if changed {
             self.text(name.to_bytes(), path)?;
         }
-        match FileType::from_raw_mode(stat.st_mode) {
+        match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::Directory => match open(directory, name, OFlags::DIRECTORY) {
                 Ok(below) => self.enter(below, path, depth + 1),
                 Err(error) => skip_or_stop(error, changed, path),
@@ -142,10 +142,9 @@ impl Searcher<'_> {
     }
 
     /// Whether the inode changed since the step began. A program can set a file's times, but not this one.
-    fn changed(&self, stat: &Stat) -> bool {
+    fn changed(&self, stat: &Statx) -> bool {
         let Some(since) = self.since else { return true };
-        let nanoseconds = u32::try_from(stat.st_ctime_nsec).unwrap_or(u32::MAX);
-        (stat.st_ctime, nanoseconds) >= since
+        (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec) >= since
     }
 
     fn text(&mut self, text: &[u8], path: &str) -> Result<(), Stop> {
@@ -163,8 +162,7 @@ impl Searcher<'_> {
 
     fn file(&mut self, mut file: File, path: &str) -> Result<(), Stop> {
         // It may be another one than was looked at.
-        let is_file = fstat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-        if !is_file {
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return Ok(());
         }
         self.files += 1;

@@ -58,8 +58,7 @@ pub fn begin<T: DeserializeOwned>(arguments: &[OsString]) -> Result<(Channel, T,
     let no_agent = |error: io::Error| BeginError::NoAgent(error.to_string());
     let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(no_agent)?;
     let channel = Channel::new(UnixStream::from(stdin));
-    let (start, descriptors) =
-        channel.receive_with::<T>().map_err(|error| BeginError::NoAgent(error.to_string()))?;
+    let (start, descriptors) = channel.receive_with::<T>().map_err(|error| BeginError::NoAgent(error.to_string()))?;
     Ok((channel, start, descriptors))
 }
 
@@ -103,13 +102,16 @@ fn prepare(start: Start, descriptors: Vec<OwnedFd>) -> Result<Prepared, Outcome>
     }
     let mut descriptors = descriptors.into_iter();
     let code = descriptors.next().map(File::from).ok_or_else(|| not_started("no component came"))?;
-    let mut handles =
-        Handles { outputs: outputs.into_iter().collect(), summary, annotations, ..Handles::default() };
+    let mut handles = Handles { outputs: outputs.into_iter().collect(), summary, annotations, ..Handles::default() };
     for (granted, directory) in directories.into_iter().zip(descriptors.by_ref()) {
         let GrantedDirectory { name, mode, place } = granted;
         handles.directories.insert(name, Directory { directory: File::from(directory), mode, place });
     }
     handles.http = descriptors.next().map(UnixStream::from);
+    // Behind the walls it can't be made so any more.
+    if let Some(connection) = &handles.http {
+        connection.set_nonblocking(true).map_err(not_started)?;
+    }
     handles.environment = environment.into_iter().map(|set| (set.name, set.value.into_secret())).collect();
     for granted in secrets {
         let secret = match granted.revealed.map(Revealed::into_secret) {
@@ -158,15 +160,12 @@ fn run(
     })?;
     drop(code);
     let agent = Arc::new(Channel::new(channel.stream().try_clone().map_err(not_started)?));
-    let told = agent.send(&FromWorker::Loaded {
-        started: micros(begun.duration_since(started)),
-        loading: micros(begun.elapsed()),
-    });
+    let told = agent
+        .send(&FromWorker::Loaded { started: micros(begun.duration_since(started)), loading: micros(begun.elapsed()) });
     told.map_err(|_| not_started("the agent is gone"))?;
     let running = Instant::now();
-    let ended = runtime
-        .block_on(compiled.run(handles, limits, Arc::new(Session(agent)), &arguments))
-        .map_err(not_started)?;
+    let ended =
+        runtime.block_on(compiled.run(handles, limits, Arc::new(Session(agent)), &arguments)).map_err(not_started)?;
     let outcome = match ended.outcome {
         EngineOutcome::Succeeded => Outcome::Succeeded { ran: micros(running.elapsed()) },
         EngineOutcome::Failed { code, message } => Outcome::Failed { code, message },

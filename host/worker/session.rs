@@ -1,13 +1,11 @@
 //! The engine's host, which is the agent at the other end of the connection.
 
-use attest_engine::{
-    Annotation, AnnotationLevel, Failed, FilesSeen, Host, HostStopped, Level, Signer, Stream,
-};
+use attest_engine::{Annotation, AnnotationLevel, Failed, FilesSeen, Host, HostStopped, Level, Signer, Stream};
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, OutputName, SecretName};
-use attest_wire::worker::{self as wire, CHUNK, Derived, FileSeen, FromWorker, Signed};
 use attest_wire::Channel;
+use attest_wire::worker::{self as wire, CHUNK, Derived, FileSeen, FromWorker, Signed};
 use std::sync::Arc;
 
 /// Passes what the step does on to the agent.

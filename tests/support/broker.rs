@@ -157,8 +157,14 @@ impl Broker {
 
     /// Sets a secret.
     pub(crate) fn set_secret(&self, stage: &str, name: &str, value: &str) {
+        self.set_secret_with(stage, name, value, &[]);
+    }
+
+    /// The same with these options.
+    pub(crate) fn set_secret_with(&self, stage: &str, name: &str, value: &str, options: &[&str]) {
         let mut child = self
             .command(&["secret", "set", name, "--stage", stage])
+            .args(options)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -35,6 +35,13 @@ pub(crate) fn step(name: &str) -> PathBuf {
     folder
 }
 
+/// A component that `make test` has built in the folder of another.
+pub(crate) fn step_file(folder: &str, name: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/steps/{folder}/{name}.wasm"));
+    assert!(file.exists(), "{} is not built: `make steps-js steps-cli`", file.display());
+    file
+}
+
 /// Statics are never dropped; a child that outlives us by a moment cleans up.
 #[expect(clippy::zombie_processes, reason = "it ends after this process, and init waits for it")]
 fn remove_at_exit(folder: &Path) {

@@ -1,10 +1,13 @@
 //! `lease`: what steps hold, and taking it away.
 
+mod ledger;
+
 use super::state::{State, admin_entry};
 use super::{Global, print, utc};
 use crate::store::{LeaseFilter, ListedLease, RevokeLeases, StoreError};
 use attest_appraisal::ear::Ear;
 use attest_evidence::Sha256Digest;
+use attest_evidence::exchange::Ledger;
 use attest_evidence::name::{KeyName, LeaseId, RunnerName, SecretName, Stage};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
@@ -22,6 +25,11 @@ pub(super) enum Lease {
     },
     /// Show what was granted, to whom, and why
     Show {
+        /// A lease's id, or the audit id that a step's log names
+        id: String,
+    },
+    /// Show what a step declared, was granted, and did with it: secrets, keys, requests, files. Vouched for by its runner's quote
+    Ledger {
         /// A lease's id, or the audit id that a step's log names
         id: String,
     },
@@ -124,6 +132,19 @@ impl Lease {
                     let pretty = |entry| serde_json::to_string_pretty(entry).unwrap_or_default() + "\n";
                     entries.iter().map(pretty).collect()
                 });
+            }
+            Self::Ledger { id } => {
+                let entries = store.lease_entries(&id).await.map_err(|error| error.report())?;
+                let end = entries.iter().map(|entry| &entry["body"]).find(|body| body["ledger"].is_object());
+                let end = end.ok_or_else(|| {
+                    Report::new("AR-B305", Fault::Refused, format!("there is no ledger of a lease `{id}`")).hint(
+                        "a ledger comes with the end of a lease: one that was revoked, lost, or is still held has none",
+                    )
+                })?;
+                let text = end["ledger"].to_string();
+                let ledger = Ledger::parse(text.as_bytes()).map_err(|_| StoreError::Row("ledger").report())?;
+                let shown = json!({ "ledger": ledger, "unused": ledger.unused(), "vouched": end["vouched"] });
+                print(global, "attest-run/ledger/v1", &shown, || ledger::in_words(&ledger));
             }
             Self::Verdict { id } => {
                 let entries = store.lease_entries(&id).await.map_err(|error| error.report())?;

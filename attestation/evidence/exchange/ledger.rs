@@ -134,7 +134,7 @@ pub struct FilesSeen {
     pub name: DirectoryName,
     /// What the step could do in it.
     pub mode: DirectoryMode,
-    /// Files that it opened for reading, as they were then.
+    /// Files that it opened for reading, as they were when it ended.
     pub read: Vec<FileDigest>,
     /// Files that it opened for writing, as they were when it ended.
     pub written: Vec<FileDigest>,

@@ -5,6 +5,7 @@ use super::{StepError, phase};
 use crate::agent::{Agent, AgentError};
 use crate::boottime::BootInstant;
 use crate::egress::{self, Egress};
+use crate::process::Said;
 use crate::record::Record;
 use crate::screen::Screen;
 use crate::search::{Moment, Searched, Undeclared, lend};
@@ -19,7 +20,8 @@ use attest_wire::client::{End, Event};
 use attest_wire::egress::{FromEgress, Sent};
 use attest_wire::spawner::Spawn;
 use attest_wire::worker::{
-    Files, GrantedDirectory, GrantedKey, GrantedKeyUse, GrantedSecret, Level, Outcome, Start, Stream, Variable, WorkerLimits,
+    Files, FromWorker, GrantedDirectory, GrantedKey, GrantedKeyUse, GrantedSecret, Level, Outcome, Start, Stream,
+    Variable, WorkerLimits,
 };
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -46,11 +48,7 @@ struct Secrets {
 }
 
 impl Secrets {
-    fn part(
-        all: Vec<(SecretName, SecretBytes)>,
-        grant: &GrantBody,
-        manifest: &Manifest,
-    ) -> Result<Self, StepError> {
+    fn part(all: Vec<(SecretName, SecretBytes)>, grant: &GrantBody, manifest: &Manifest) -> Result<Self, StepError> {
         let mut parted = Self::default();
         for (name, value) in all {
             let usage = grant.secrets.iter().find(|granted| granted.name == name).map(|granted| granted.usage);
@@ -167,8 +165,8 @@ impl Agent {
         let started = self.spawner().spawn(worker)?;
         let mut all: Vec<BorrowedFd<'_>> = vec![code.as_fd()];
         all.extend(descriptors.iter().map(OwnedFd::as_fd));
-        let mut worker = Worker::begin(started, &start, &all, served)
-            .map_err(|error| StepError::NotBegun(error.to_string()))?;
+        let mut worker =
+            Worker::begin(started, &start, &all, served).map_err(|error| StepError::NotBegun(error.to_string()))?;
         drop(start);
         // Egress ends when the worker's end is closed: only the worker may hold it.
         drop(descriptors);
@@ -231,32 +229,53 @@ impl Agent {
         loop {
             let from_egress = async {
                 match egress.as_deref_mut() {
-                    Some(egress) => egress.next().await,
+                    Some(egress) => egress.said().await,
                     None => std::future::pending().await,
                 }
             };
-            let deed = tokio::select! {
+            // Only what is heard is waited for side by side: what is being served is served to its end.
+            let said = tokio::select! {
                 // A worker that has ended closes the connection to egress: what the worker says comes first.
                 biased;
-                deed = worker.next(self.tpm()) => deed,
-                message = from_egress => {
-                    told.hear(message.map_err(StepError::EgressDied)?).await?;
-                    continue;
-                }
+                said = worker.said() => Who::Worker(said),
+                said = from_egress => Who::Egress(said),
             };
-            match deed {
-                Ok(Deed::Loaded { started, loading }) => {
+            let said = match (said, egress.as_deref_mut()) {
+                (Who::Worker(said), _) => said,
+                (Who::Egress(_), None) => continue,
+                (Who::Egress(said), Some(running)) => match running.understood(said).await {
+                    Ok(message) => {
+                        told.hear(message).await?;
+                        continue;
+                    }
+                    // It ends when its worker does: which of the two began it?
+                    Err(reason) => {
+                        let worker = tokio::time::timeout(LONGEST_FAREWELL, worker.said()).await;
+                        egress = None;
+                        worker.map_err(|_| StepError::EgressDied(reason))?
+                    }
+                },
+            };
+            match worker.serve(said, self.tpm()).await {
+                Ok(None) => {}
+                Ok(Some(Deed::Loaded { started, loading })) => {
                     let spawned = began.elapsed().saturating_sub(loading);
                     phase(told.events, "start worker", spawned.max(started)).await;
                     phase(told.events, "load", loading).await;
                 }
-                Ok(deed) => told.tell(deed).await,
+                Ok(Some(deed)) => told.tell(deed).await,
                 Err(WorkerEnd::NeverBegan(reason)) => return Err(StepError::NotBegun(reason).into()),
                 Err(WorkerEnd::Died(reason)) => return Err(StepError::WorkerDied(reason).into()),
                 Err(WorkerEnd::Outcome(outcome, files)) => return told.ended(outcome, files).await,
             }
         }
     }
+}
+
+/// Who said something.
+enum Who {
+    Worker(Said<FromWorker>),
+    Egress(Said<FromEgress>),
 }
 
 impl Told<'_> {
@@ -382,10 +401,8 @@ impl Told<'_> {
             (!rest.error.is_empty()).then_some(Event::Stream { stream: Stream::Error, bytes: rest.error }),
             (!rest.summary.is_empty()).then_some(Event::Summary(rest.summary)),
         ];
-        let masked = self.screen.masked().map(|(secret, place)| Event::Masked {
-            secret: secret.clone(),
-            place: place.clone(),
-        });
+        let masked =
+            self.screen.masked().map(|(secret, place)| Event::Masked { secret: secret.clone(), place: place.clone() });
         for event in held.into_iter().flatten().chain(masked) {
             let _ = self.events.send(event).await;
         }

@@ -12,6 +12,11 @@ impl Secret {
         secrets::open(name).map(Self).map_err(|error| Error::not_declared("secret", name, error))
     }
 
+    /// Its name, as declared.
+    pub fn name(&self) -> String {
+        self.0.name()
+    }
+
     /// Its bytes, once; for secrets declared with `use = "reveal"`.
     pub fn reveal(self) -> Result<Vec<u8>> {
         let name = self.0.name();

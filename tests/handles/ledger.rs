@@ -1,0 +1,55 @@
+//! What a step did is written down, and vouched for by the quote that ends its lease.
+
+use super::{Scene, http};
+use crate::support::{Server, run};
+
+#[tokio::test]
+async fn a_ledger_ends_with_the_lease() {
+    let scene = Scene::new();
+    let (server, unused) = (Server::plain(), Server::plain());
+    scene.send_token_to(&server, &[]);
+    let url = format!("{}/a?b=c", server.origin());
+    let arguments = ["with", "POST", &url, "header:authorization", "Bearer "];
+    let out = run(&mut scene.command(&http(&[&server, &unused]), &[], &arguments)).ok();
+    let wanted = format!("http.allow {}", unused.origin());
+    for part in ["unused   ", "secrets.seen", "keys.derived", "dirs.work", "outputs.other", &wanted] {
+        assert!(out.stderr.contains(part), "{part}: {}", out.stderr);
+    }
+
+    let audit = scene.broker.audit().await;
+    let (_, end) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).expect("a ledger");
+    let ledger = &end["ledger"];
+    let request = &ledger["requests"][0];
+    assert_eq!(request["method"], "POST");
+    assert_eq!(request["to"], server.origin());
+    assert_eq!(request["path"], "/a");
+    assert_eq!(request["status"], 200);
+    assert_eq!(request["secrets"][0]["name"], "token");
+    assert_eq!(request["secrets"][0]["place"], "header:authorization");
+    let secret = |name: &str| {
+        ledger["secrets"].as_array().unwrap().iter().find(|secret| secret["name"] == name).unwrap()["used"].clone()
+    };
+    assert_eq!((secret("token"), secret("seen")), (1.into(), 0.into()));
+    // The quote that ends the lease covers these very bytes.
+    assert!(end["vouched"]["quote"].is_string() && end["vouched"]["signature"].is_string(), "{end}");
+
+    let id = ledger["lease"].as_str().unwrap();
+    let told = scene.broker.admin(&["lease", "ledger", id]).ok().stdout;
+    for line in [
+        "secret     token v2 to http: used once".to_owned(),
+        "secret     seen v1 to reveal: used never".to_owned(),
+        format!("requests   to {}: 1", server.origin()),
+        format!("POST {}/a with token in header:authorization: 200, 0 bytes sent", server.origin()),
+    ] {
+        assert!(told.contains(&line), "{line}: {told}");
+    }
+
+    // Files, with what is in them at the end.
+    scene.run(&[], &["write", "product", "contents"]).ok();
+    let audit = scene.broker.audit().await;
+    let (_, end) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+    let written = &end["ledger"]["files"][0]["written"][0];
+    assert_eq!(written["path"], "product");
+    let digest = attest_evidence::Sha256Digest::of(b"contents").to_string();
+    assert_eq!(written["sha256"], digest.as_str());
+}
