@@ -9,6 +9,7 @@ mod exchange;
 mod handles;
 mod house;
 mod jobs;
+mod official;
 mod policy;
 mod steps;
 mod support;

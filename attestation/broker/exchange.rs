@@ -412,7 +412,7 @@ impl Explain for Refused {
                 report("AR-P404", Fault::Unreachable).hint("nothing was granted. The broker's log says what is wrong")
             }
             Self::Denied(denied) => denied.report(),
-            Self::NoDestination(name) => report("AR-P408", Fault::Refused).hint(format!(
+            Self::NoDestination(name) => report("AR-P409", Fault::Refused).hint(format!(
                 "an admin says where it may go: `attest-broker secret destinations {} --stage {} --to https://HOST/PATH`",
                 name.split_once('/').map_or("NAME", |(_, name)| name),
                 name.split_once('/').map_or("STAGE", |(stage, _)| stage),

@@ -161,15 +161,15 @@ impl Agent {
         let (embedded, link) = (Mutex::new(None), Mutex::new(None));
         let measured = Measured::of(settings.measurements.clone());
         let jobs = Jobs::default();
-        let code =
-            CodeCache::open(state.path().join("code"), &settings.worker, keys.code_key(settings.isolation).await?)?;
-        let patterns = Patterns::new().map_err(|error| AgentError::Patterns(error.to_string()))?;
-        let agent = Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured, code, patterns };
-        if let Some(enrolment) = agent.state.enrolment()? {
+        // Whose TPM it is shows here first.
+        if let Some(enrolment) = state.enrolment()? {
             let credentials = enrolment.credentials;
-            agent.tpm.run(move |device| device.use_attestation_key(&credentials)).await.map_err(AgentError::Tpm)?;
+            tpm.run(move |device| device.use_attestation_key(&credentials)).await.map_err(AgentError::Tpm)?;
         }
-        Ok(agent)
+        let key = keys.code_key(settings.isolation).await?;
+        let code = CodeCache::open(state.path().join("code"), &settings.worker, key)?;
+        let patterns = Patterns::new().map_err(|error| AgentError::Patterns(error.to_string()))?;
+        Ok(Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured, code, patterns })
     }
 
     /// Its TPM.

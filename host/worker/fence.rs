@@ -7,8 +7,8 @@ use libc::{
     SYS_fsync, SYS_ftruncate, SYS_futex, SYS_getdents64, SYS_getpid, SYS_getrandom, SYS_gettid, SYS_linkat, SYS_lseek,
     SYS_madvise, SYS_mkdirat, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_munmap, SYS_openat, SYS_openat2, SYS_pread64,
     SYS_pwrite64, SYS_pwritev2, SYS_read, SYS_readlinkat, SYS_recvfrom, SYS_renameat, SYS_restart_syscall,
-    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sched_yield, SYS_sendto, SYS_sigaltstack, SYS_statx, SYS_symlinkat,
-    SYS_unlinkat, SYS_utimensat, SYS_write, SYS_writev,
+    SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sched_yield, SYS_sendto, SYS_shutdown, SYS_sigaltstack, SYS_statx,
+    SYS_symlinkat, SYS_unlinkat, SYS_utimensat, SYS_write, SYS_writev,
 };
 use std::os::fd::BorrowedFd;
 
@@ -45,6 +45,7 @@ const FREE: &[i64] = &[
     SYS_read,
     SYS_recvfrom,
     SYS_sendto,
+    SYS_shutdown,
     SYS_write,
     SYS_writev,
     // Files below the granted directories.

@@ -68,7 +68,7 @@ fn run(channel: &Channel, search: Search, directories: Vec<OwnedFd>, walls: &Wal
     };
     for (number, directory) in directories.into_iter().enumerate() {
         searcher.directory = number;
-        searcher.enter(directory, "", 0)?;
+        searcher.enter_given(directory)?;
     }
     Ok(FromSearcher::Done { files: searcher.files, bytes: searcher.bytes })
 }
@@ -88,15 +88,26 @@ struct Searcher<'a> {
 }
 
 impl Searcher<'_> {
+    /// Searches a directory that was given. One that can't be listed, and in which nothing was made or removed since, was
+    /// none that the step could do anything with.
+    fn enter_given(&mut self, directory: OwnedFd) -> Result<(), Stop> {
+        let unchanged = statx(&directory, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE | StatxFlags::CTIME)
+            .is_ok_and(|stat| !self.changed(&stat));
+        // The descriptor itself may be one that nothing can be read from (`O_PATH`).
+        match open(&directory, c".", OFlags::DIRECTORY) {
+            Ok(listed) => self.enter(listed, "", 0),
+            Err(rustix::io::Errno::ACCESS) if unchanged => Ok(()),
+            Err(error) => Err(not_searched(error)),
+        }
+    }
+
     /// Searches a directory and what is below it.
     fn enter(&mut self, directory: OwnedFd, path: &str, depth: usize) -> Result<(), Stop> {
         if depth > DEEPEST {
             return Err(not_searched(format!("directories more than {DEEPEST} deep: `{}`", shown(path))));
         }
         let failed = |error: rustix::io::Errno| not_searched(format!("`{}`: {error}", shown(path)));
-        // A descriptor may be one that nothing can be read from (`O_PATH`).
-        let listed = open(&directory, c".", OFlags::DIRECTORY).and_then(Dir::new).map_err(failed)?;
-        for entry in listed {
+        for entry in Dir::read_from(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             if name == c"." || name == c".." {

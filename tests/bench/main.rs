@@ -2,7 +2,7 @@
 //! turn and turn about.
 //!
 //! `bench WASMTIME [PART…]`: the program `wasmtime`, for the script that a user would write; and of the parts `steps`, `tpm`,
-//! `evidence`, `policy`, `jobs`, `broker`, `leases`, `masking` and `counts` those that are wanted, where not all are.
+//! `handles`, `evidence`, `policy`, `jobs`, `broker`, `leases`, `masking` and `counts` those that are wanted, where not all are.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -17,6 +17,7 @@ mod support;
 
 mod broker;
 mod evidence;
+mod handles;
 mod jobs;
 mod leases;
 mod masking;
@@ -42,6 +43,11 @@ fn main() {
     println!("{}\n", machine());
     if wanted("steps") {
         path::steps(wasmtime);
+    }
+    if wanted("handles") {
+        handles::javascript(wasmtime);
+        handles::upload();
+        handles::calls_and_crowds();
     }
     if wanted("tpm") {
         tpm::commands();

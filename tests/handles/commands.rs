@@ -17,7 +17,7 @@ fn component(runner: &Runner, folder: &str, name: &str, manifest: &str) -> PathB
 const CLI: &str = "[step]\nname = \"cli\"\n[dirs.data]\nmode = \"write\"\nwhy = \"files\"\n\
     [secrets.seen]\nuse = \"env\"\nvariable = \"TOKEN\"\nwhy = \"a program that reads it there\"\n";
 
-fn cli(scene: &Scene, arguments: &[&str]) -> Output {
+pub(crate) fn cli(scene: &Scene, arguments: &[&str]) -> Output {
     let program = component(&scene.runner, "cli", "cli", CLI);
     let data = format!("data={}", scene.runner.work().join("inner").display());
     let mut all = vec!["--dir", &data, program.to_str().unwrap(), "--"];

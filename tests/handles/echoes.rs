@@ -64,9 +64,12 @@ fn g05_a_secret_that_comes_back_ends_the_step_and_is_not_told() {
         let _ = stream.write_all(b"0\r\n\r\n");
     });
     let alarms = scene.broker.admin(&["alarm", "list", "--json"]).ok().stdout;
-    assert!(alarms.contains("secret-exposed") && alarms.contains("dev/token"), "{alarms}");
+    assert!(
+        alarms.contains("secret-exposed") && alarms.contains("[\"token\",\"an answer from http://127.0.0.1:"),
+        "{alarms}"
+    );
     let listed = scene.broker.admin(&["secret", "list"]).ok().stdout;
-    assert!(listed.contains("exposed"), "{listed}");
+    assert!(listed.contains("EXPOSED"), "{listed}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod page;
 mod requests;
 mod undeclared;
 
+pub(crate) use commands::cli;
+
 use crate::support::{Broker, Output, Runner, Server, run};
 use std::process::{Command, Stdio};
 
@@ -29,13 +31,13 @@ fn policy() -> String {
 }
 
 /// A runner, a broker, and a step with every kind of handle.
-struct Scene {
-    broker: Broker,
-    runner: Runner,
+pub(crate) struct Scene {
+    pub(crate) broker: Broker,
+    pub(crate) runner: Runner,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let broker = Broker::start();
         broker.apply_policy(&policy());
         let runner = Runner::enrolled(&broker, "builder");
@@ -46,7 +48,7 @@ impl Scene {
     }
 
     /// Has `token` go to this server, in every place.
-    fn send_token_to(&self, server: &Server, options: &[&str]) {
+    pub(crate) fn send_token_to(&self, server: &Server, options: &[&str]) {
         let to = server.origin();
         let mut all = vec!["secret", "destinations", "token", "--stage", "dev", "--to", &to, "--private"];
         all.extend(options);
@@ -74,7 +76,7 @@ impl Scene {
     }
 
     /// Runs the step, which may send requests to these.
-    fn run(&self, servers: &[&Server], arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, servers: &[&Server], arguments: &[&str]) -> Output {
         run(&mut self.command(&http(servers), &[], arguments))
     }
 }

@@ -69,7 +69,9 @@ fn crates_keep_to_their_side() {
 /// Lines of code, without comments.
 fn code(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned()).collect()
+    // The word as a text is not the word.
+    let line = |line: &str| line.split("//").next().unwrap_or_default().replace("\"unsafe\"", "");
+    text.lines().map(line).collect()
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 use attest_walls::{Identity, User, Wall, Walls, seclude};
 use attest_wire::Channel;
+use attest_wire::compiler::Compile;
+use attest_wire::search::Search;
 use attest_wire::worker::{FromWorker, Level, Outcome, Start};
 use attest_worker::fence;
 use std::ffi::CString;
@@ -15,6 +17,10 @@ use std::os::unix::net::UnixStream;
 fn main() {
     let walls = walls();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Compiling and searching are other roles of the program whose place it takes: it leaves them as they are.
+    if let Some(role @ ("--compile" | "--search")) = arguments.first().map(String::as_str) {
+        return keep_to(role);
+    }
     let identity = match arguments.as_slice() {
         [_, uid, gid] => Identity::FilesOf(User { uid: uid.parse().unwrap(), gid: gid.parse().unwrap() }),
         _ => Identity::Unchanged,
@@ -49,6 +55,18 @@ fn main() {
     };
     channel.send(&FromWorker::Log { level: Level::Info, message, last: true }).unwrap();
     channel.send(&FromWorker::Done { outcome: Outcome::Succeeded { ran: 0 }, files: Vec::new() }).unwrap();
+}
+
+/// Does what the worker's program does in this role.
+fn keep_to(role: &str) {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if role == "--compile" {
+        let (channel, Compile, descriptors) = attest_worker::begin(&arguments).unwrap();
+        attest_worker::compile(&channel, descriptors, &Walls::all());
+    } else {
+        let (channel, search, descriptors) = attest_worker::begin::<Search>(&arguments).unwrap();
+        attest_worker::search(&channel, search, descriptors, &Walls::all());
+    }
 }
 
 /// All walls but those that the file beside the program names.

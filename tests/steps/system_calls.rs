@@ -1,7 +1,7 @@
 //! The worker's system-call filter allows what steps need, and nothing that no step needs.
 
-use super::ready;
-use crate::support::Tracer;
+use crate::handles::{Scene, cli};
+use crate::support::{Server, Tracer, reply};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Allowed, and made only when something goes wrong or comes late.
@@ -40,7 +40,9 @@ fn calls_behind_filters(trace: &str) -> BTreeSet<i64> {
 
 #[test]
 fn every_system_call_that_is_allowed_is_needed() {
-    let (_broker, runner) = ready();
+    let scene = Scene::new();
+    super::provide(&scene.broker, &scene.runner);
+    let runner = &scene.runner;
     let trace = runner.path("trace");
     let tracer = Tracer::record(runner.spawner_pid(), &trace);
     for arguments in [
@@ -61,6 +63,13 @@ fn every_system_call_that_is_allowed_is_needed() {
         runner.hostile(arguments);
     }
     runner.hostile(&["files"]).ok();
+    // Requests, one of which fails on the way, and a command.
+    let server = Server::start(|request, stream| reply(stream, 200, &[], &vec![b'x'; request.body.len() * 20]));
+    scene.run(&[&server], &["send", "POST", &server.origin(), &"y".repeat(30_000)]).ok();
+    let echo = Server::start(|request, stream| reply(stream, 200, &[], request.header("authorization").as_bytes()));
+    scene.send_token_to(&echo, &[]);
+    scene.run(&[&echo], &["with", "GET", &echo.origin(), "header:authorization", "Bearer "]).refused(126, "AR-S603");
+    cli(&scene, &["sleep", "10"]).ok();
     let hello = runner.step("hello");
     runner.job(&[hello.to_str().unwrap()]).ok();
     runner.write("dist/file", &"contents ".repeat(100_000));

@@ -255,7 +255,7 @@ impl Runner {
         }
     }
 
-    /// Process ids of the workers that run.
+    /// Process ids of the workers that run: not of compilers and searchers, which are the same program.
     pub(crate) fn workers(&self) -> Vec<u32> {
         let program = self.programs.join("attest-worker");
         std::fs::read_dir("/proc")
@@ -263,8 +263,10 @@ impl Runner {
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
             .filter(|pid| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).is_ok_and(|link| link == self.namespace))
             .filter(|pid| {
-                std::fs::read(format!("/proc/{pid}/cmdline"))
-                    .is_ok_and(|line| line.starts_with(program.to_str().unwrap().as_bytes()))
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let mut words = line.split(|byte| *byte == 0);
+                words.next() == Some(program.to_str().unwrap().as_bytes())
+                    && words.next().is_none_or(|role| role != b"--compile" && role != b"--search")
             })
             .collect()
     }

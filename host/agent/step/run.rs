@@ -191,7 +191,11 @@ impl Agent {
             None => Ok(()),
         };
         // What was heard too late to stop the step is no less true.
-        let mut result = result.and_then(|end| Ok(late.map(|()| end)?));
+        let mut result = match late {
+            // Whatever else went wrong, it went wrong because of this.
+            Err(error @ StepError::CameBack { .. }) => Err(error.into()),
+            late => result.and_then(|end| Ok(late.map(|()| end)?)),
+        };
         told.finish().await;
         let mut undeclared = told.screen.undeclared();
         if !written.is_empty() {

@@ -30,6 +30,7 @@ fn run(args: Vec<String>) -> Result {
             Ok(())
         }
         ["raw", method, scheme, authority, path, rest @ ..] => raw(method, scheme, authority, path, rest),
+        ["raw-with", authority, path] => raw_with(authority, path),
         ["guess", url] => guess(url),
         ["derive", purpose] => {
             info(&encodings::hex(DerivationKey::open("derived")?.derive(purpose)?.expose()));
@@ -63,6 +64,10 @@ fn run(args: Vec<String>) -> Result {
         ["write", name, contents] => Directory::open("work")?.write(name, contents.as_bytes()),
         ["log", lines @ ..] => {
             lines.iter().for_each(|line| info(line));
+            Ok(())
+        }
+        ["wait", milliseconds] => {
+            attest_sdk::sleep(std::time::Duration::from_millis(number(milliseconds)?));
             Ok(())
         }
         ["calls", count] => {
@@ -153,6 +158,30 @@ fn raw(method: &str, scheme: &str, authority: &str, path: &str, rest: &[&str]) -
     request.set_authority(Some(authority)).map_err(|()| refused("authority"))?;
     request.set_path_with_query(Some(path)).map_err(|()| refused("path"))?;
     let answer = handle(request, None).map_err(|error| refused(&format!("{error:?}")))?;
+    answer.subscribe().block();
+    match answer.get() {
+        Some(Ok(Ok(response))) => {
+            info(&format!("status {}", response.status()));
+            Ok(())
+        }
+        Some(Ok(Err(error))) => Err(refused(&format!("{error:?}"))),
+        _ => Err(refused("no answer")),
+    }
+}
+
+/// A request with the token, to a path that no library would write.
+fn raw_with(authority: &str, path: &str) -> Result {
+    use attest_sdk::bindings::attest::step::{http, secrets};
+    let refused = |what: &str| Error::new(format!("refused: {what}"));
+    let request = wasi::OutgoingRequest::new(wasi::Fields::new());
+    request.set_method(&wasi::Method::Put).map_err(|()| refused("method"))?;
+    request.set_scheme(Some(&wasi::Scheme::Http)).map_err(|()| refused("scheme"))?;
+    request.set_authority(Some(authority)).map_err(|()| refused("authority"))?;
+    request.set_path_with_query(Some(path)).map_err(|()| refused("path"))?;
+    let token = secrets::open("token").map_err(|_| refused("secret"))?;
+    let place = http::HeaderPlace { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() };
+    let used = http::SecretUse { secret: &token, place: http::Place::Header(place) };
+    let answer = http::send(request, None, &[used]).map_err(|error| refused(&format!("{error:?}")))?;
     answer.subscribe().block();
     match answer.get() {
         Some(Ok(Ok(response))) => {
