@@ -38,7 +38,15 @@ pub(crate) fn javascript(wasmtime: &str) {
     let (ours, theirs) = in_turn(
         ROUNDS,
         || quietly(client(&runner).arg(&hello).args(["--", "you"])),
-        || quietly(Command::new(wasmtime).args(["run", "-C"]).arg(format!("cache=y,cache-config={}", config.display())).arg(&theirs).arg("you")),
+        || {
+            quietly(
+                Command::new(wasmtime)
+                    .args(["run", "-C"])
+                    .arg(format!("cache=y,cache-config={}", config.display()))
+                    .arg(&theirs)
+                    .arg("you"),
+            )
+        },
     );
     row("attested step in JavaScript, 1 MB, agent, warm", ours, "wasmtime run -C cache of it as a command", theirs);
 }
@@ -69,7 +77,8 @@ fn swallow(stream: &mut TcpStream) -> std::io::Result<()> {
         assert!(count > 0);
     };
     let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned));
+    let field =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned));
     if field("expect").is_some() {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
@@ -111,7 +120,12 @@ fn sender(origin: &str) -> (Broker, Runner, PathBuf) {
 
 fn request(runner: &Runner, step: &Path, arguments: &[&str]) -> Command {
     let mut command = client(runner);
-    command.arg("--dir").arg(format!("work={}", runner.work().join("inner").display())).arg(step).arg("--").args(arguments);
+    command
+        .arg("--dir")
+        .arg(format!("work={}", runner.work().join("inner").display()))
+        .arg(step)
+        .arg("--")
+        .args(arguments);
     command
 }
 
@@ -152,7 +166,8 @@ pub(crate) fn upload() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
-    let theirs = || quietly(Command::new("curl").args(["-sSf", "-H", "authorization: Bearer x", "-T"]).arg(&file).arg(&url));
+    let theirs =
+        || quietly(Command::new("curl").args(["-sSf", "-H", "authorization: Bearer x", "-T"]).arg(&file).arg(&url));
     let (mut first, mut second) = (Vec::new(), Vec::new());
     for _ in 0..UPLOADS {
         first.push(crate::timed(&mut ours));

@@ -26,7 +26,8 @@ impl GitHub {
         let origin = format!("http://{}", request.header("host"));
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         let rest = path.strip_prefix("/repos/octo/widget/releases").unwrap_or("?");
-        let json = |stream: &mut TcpStream, status, value: &Value| reply(stream, status, &[], value.to_string().as_bytes());
+        let json =
+            |stream: &mut TcpStream, status, value: &Value| reply(stream, status, &[], value.to_string().as_bytes());
         match (request.method.as_str(), rest) {
             ("GET", "/tags/v1") => match self.release.as_ref().filter(|release| release["draft"] == false) {
                 Some(release) => json(stream, 200, release),

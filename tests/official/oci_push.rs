@@ -1,8 +1,8 @@
 //! `oci-push`, against Debian's `docker-registry`.
 
 use super::{Official, TOKEN};
-use attest_evidence::Sha256Digest;
 use crate::support::{directory, run};
+use attest_evidence::Sha256Digest;
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -83,9 +83,7 @@ fn lay_out(step: &Official) -> Sha256Digest {
         digest
     };
     let (config, layer) = (r#"{"architecture":"amd64","os":"linux"}"#, "layer ".repeat(100_000));
-    let descriptor = |kind: &str, digest: &Sha256Digest, size: usize| {
-        json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": size })
-    };
+    let descriptor = |kind: &str, digest: &Sha256Digest, size: usize| json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": size });
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",

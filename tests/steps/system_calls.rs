@@ -19,23 +19,27 @@ const RARE: [(i64, &str); 11] = [
     (libc::SYS_write, "a panic's message"),
 ];
 
-/// System calls that processes made after they had installed a filter.
-fn calls_behind_filters(trace: &str) -> BTreeSet<i64> {
-    let mut behind = BTreeMap::new();
-    let mut calls = BTreeSet::new();
+/// System calls that processes made after they had installed a filter: workers, and what is the same program; egress.
+fn calls_behind_filters(trace: &str) -> (BTreeSet<i64>, BTreeSet<i64>) {
+    let (mut behind, mut is_egress) = (BTreeMap::new(), BTreeMap::new());
+    let (mut workers, mut egress) = (BTreeSet::new(), BTreeSet::new());
     for line in trace.lines() {
         let Some((pid, rest)) = line.split_once(' ') else { continue };
         let Some(number) = rest.trim_start().strip_prefix('[') else { continue };
         let (number, call) = number.split_once(']').unwrap();
         let number: i64 = number.trim().parse().unwrap();
-        if *behind.get(pid).unwrap_or(&false) {
-            calls.insert(number);
+        let call = call.trim_start();
+        if call.starts_with("execve(") {
+            is_egress.insert(pid.to_owned(), call.contains("/attest-egress\""));
         }
-        if call.trim_start().starts_with("seccomp(") {
+        if *behind.get(pid).unwrap_or(&false) {
+            if *is_egress.get(pid).unwrap_or(&false) { egress.insert(number) } else { workers.insert(number) };
+        }
+        if call.starts_with("seccomp(") {
             behind.insert(pid.to_owned(), true);
         }
     }
-    calls
+    (workers, egress)
 }
 
 #[test]
@@ -77,7 +81,10 @@ fn every_system_call_that_is_allowed_is_needed() {
     runner.job(&["--dir", &dist, runner.step("release-sign").to_str().unwrap(), "--", "v1"]).ok();
     tracer.detach();
 
-    let made = calls_behind_filters(&std::fs::read_to_string(trace).unwrap());
+    let (made, by_egress) = calls_behind_filters(&std::fs::read_to_string(trace).unwrap());
+    assert!(by_egress.contains(&libc::SYS_connect), "{by_egress:?}");
+    let killed: Vec<_> = by_egress.difference(&attest_egress::fence().calls.numbers()).copied().collect();
+    assert!(killed.is_empty(), "made by egress, and not allowed: {killed:?}");
     assert!(made.contains(&libc::SYS_openat2), "{made:?}");
     let allowed = attest_worker::CALLS.numbers();
     let rare: BTreeSet<_> = RARE.iter().map(|(call, _)| *call).collect();
