@@ -144,8 +144,8 @@ impl Agent {
             }
         };
         let expires = before.after(Duration::from_secs(seconds));
-        let granted = Granted { body: &body, secrets: grant.secrets, served, files_of, expires };
-        let result = self.work(prepared, &code.file, arguments, granted, taken, &mut record, events).await;
+        let granted = Granted { code: &code.file, body: &body, secrets: grant.secrets, served, files_of, expires };
+        let result = self.work(prepared, arguments, granted, taken, &mut record, events).await;
         if let Err(AgentError::Step(StepError::NotStarted(_))) = &result {
             // Code that was not taken is made anew the next time.
             self.code_cache().forget(&component);

@@ -20,7 +20,7 @@ pub(crate) fn ask(
 ) -> Result<End, Report> {
     match config::mode(global)? {
         Mode::Agent(socket) => ask_agent(&socket, &request, &descriptors, &mut hear),
-        Mode::Direct(settings) => ask_here(settings, request, descriptors, &mut hear),
+        Mode::Direct(settings) => ask_here(*settings, request, descriptors, &mut hear),
     }
 }
 

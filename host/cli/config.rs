@@ -86,7 +86,7 @@ pub(crate) enum Mode {
     /// An agent, at this socket.
     Agent(PathBuf),
     /// This very process.
-    Direct(Settings),
+    Direct(Box<Settings>),
 }
 
 /// The admin's configuration, if there is one.
@@ -140,7 +140,7 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
     };
     let (event_log, measurements) = logs(&tpm, None, None)?;
     let http_roots = roots(path(&None, "ATTEST_RUN_HTTP_ROOTS", user.http_roots).as_deref())?;
-    Ok(Mode::Direct(Settings {
+    Ok(Mode::Direct(Box::new(Settings {
         state,
         event_log,
         measurements,
@@ -150,7 +150,7 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
         http_roots,
         worker: spawned().worker,
         embedded_broker: Some(beside("attest-broker")),
-    }))
+    })))
 }
 
 /// A transport from its text.

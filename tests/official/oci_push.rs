@@ -35,7 +35,7 @@ impl Registry {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("`make test` installs docker-registry");
+            .unwrap_or_else(|error| panic!("docker-registry: {error}. `make test` installs it"));
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "the registry does not listen");

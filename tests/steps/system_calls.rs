@@ -29,11 +29,19 @@ fn calls_behind_filters(trace: &str) -> (BTreeSet<i64>, BTreeSet<i64>) {
         let (number, call) = number.split_once(']').unwrap();
         let number: i64 = number.trim().parse().unwrap();
         let call = call.trim_start();
+        // The end of a call of which the beginning stands further up.
+        if call.starts_with("<...") {
+            continue;
+        }
         if call.starts_with("execve(") {
             is_egress.insert(pid.to_owned(), call.contains("/attest-egress\""));
         }
         if *behind.get(pid).unwrap_or(&false) {
-            if *is_egress.get(pid).unwrap_or(&false) { egress.insert(number) } else { workers.insert(number) };
+            if *is_egress.get(pid).unwrap_or(&false) {
+                egress.insert(number)
+            } else {
+                workers.insert(number)
+            };
         }
         if call.starts_with("seccomp(") {
             behind.insert(pid.to_owned(), true);

@@ -32,6 +32,8 @@ const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a step was granted, and until when it may have it.
 pub(super) struct Granted<'a> {
+    /// The machine code that runs.
+    pub(super) code: &'a OwnedFd,
     pub(super) body: &'a GrantBody,
     pub(super) secrets: Vec<(SecretName, SecretBytes)>,
     pub(super) served: Served,
@@ -119,14 +121,13 @@ impl Agent {
     pub(super) async fn work(
         &self,
         prepared: Prepared,
-        code: &OwnedFd,
         mut arguments: Vec<String>,
         granted: Granted<'_>,
         taken: impl Future<Output = StepError>,
         record: &mut Record,
         events: &mpsc::Sender<Event>,
     ) -> Result<End, AgentError> {
-        let Granted { body, secrets, served, files_of, expires } = granted;
+        let Granted { code, body, secrets, served, files_of, expires } = granted;
         let manifest = prepared.step.manifest();
         let began = Instant::now();
         let screen = Screen::new(&secrets, self.patterns()).map_err(StepError::from)?;
