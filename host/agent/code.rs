@@ -267,14 +267,15 @@ async fn compile(spawner: &Spawner, bytes: &[u8]) -> Result<(File, Duration), Ag
         Ok(Ok(FromCompiler::NotCompiled { reason })) => return Err(StepError::NotStarted(reason).into()),
         Ok(Ok(FromCompiler::NoWalls { reason })) => return Err(StepError::NoWalls(reason).into()),
         Ok(Err(Death::Died(reason) | Death::NeverBegan(reason))) => {
-            return Err(StepError::NotStarted(format!("the compiler died: {reason}")).into());
+            return Err(not_begun(format!("the compiler died: {reason}")));
         }
-        Err(_) => {
-            let longest = LONGEST.as_secs();
-            return Err(StepError::NotStarted(format!("it could not be compiled within {longest} s")).into());
-        }
+        Err(_) => return Err(not_begun(format!("it could not be compiled within {} s", LONGEST.as_secs()))),
     };
     seal(&code).map_err(not_begun)?;
+    let bytes = code.metadata().map_err(not_begun)?.len();
+    if bytes > LARGEST_CODE {
+        return Err(not_begun(format!("its code has {bytes} bytes, and {LARGEST_CODE} are the most")));
+    }
     Ok((code, took))
 }
 

@@ -94,12 +94,14 @@ impl<M: DeserializeOwned + Send + 'static> Process<M> {
         let _ = tokio::time::timeout(LONGEST_FAREWELL, self.lifeline.receive::<Ended>()).await;
     }
 
-    /// Ends the process, and waits until it is gone.
+    /// Ends the process, and waits until it is gone; not for ever, if it waits for a disk.
     pub(crate) async fn end(self) {
         let Self { mut lifeline, held, .. } = self;
         // The other end of the lifeline is told; this end stays open for the answer.
         held.finish().await;
-        let _ = tokio::time::timeout(LONGEST_FAREWELL, lifeline.receive::<Ended>()).await;
+        if tokio::time::timeout(LONGEST_FAREWELL, lifeline.receive::<Ended>()).await.is_err() {
+            tracing::warn!("a process that was killed has not ended yet: it waits for a disk, or for memory");
+        }
     }
 
     /// How a process died that has closed its connection.

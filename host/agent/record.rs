@@ -9,6 +9,10 @@ use attest_evidence::{Sha256Digest, exchange::Origin};
 use attest_wire::egress::Sent;
 use attest_wire::worker::{FileSeen, Files};
 
+/// Most bytes of a place, and of a text of a request.
+const LONGEST_PLACE: usize = 128;
+const LONGEST_TEXT: usize = 512;
+
 /// A ledger that is being written.
 pub(crate) struct Record(Ledger);
 
@@ -93,7 +97,8 @@ impl Record {
             return;
         }
         let secrets = secrets.into_iter().map(|(name, place)| LedgerSecretUse { name, place }).collect();
-        let cut = |text: String| text.get(..text.floor_char_boundary(512)).map(str::to_owned).unwrap_or_default();
+        let cut =
+            |text: String| text.get(..text.floor_char_boundary(LONGEST_TEXT)).map(str::to_owned).unwrap_or_default();
         let refused = refused.map(cut);
         let (to, path) = (cut(to), cut(path));
         self.0.requests.push(LedgerRequest { method, to, path, status, refused, secrets, sent, received });
@@ -118,7 +123,8 @@ impl Record {
 
     pub(crate) fn undeclared(&mut self, pattern: &str, place: &str) {
         if self.0.undeclared.len() < Ledger::MOST_FINDINGS {
-            let finding = UndeclaredFinding { pattern: pattern.to_owned(), place: place.to_owned() };
+            let place = place.get(..place.floor_char_boundary(LONGEST_PLACE)).unwrap_or_default().to_owned();
+            let finding = UndeclaredFinding { pattern: pattern.to_owned(), place };
             self.0.undeclared.push(finding);
         }
     }
@@ -143,22 +149,80 @@ impl Record {
         }
     }
 
-    /// Halves the longest list. False if there is nothing left to leave out.
+    /// Halves the longest list of what can be counted instead. False if there is nothing left to leave out. What became of
+    /// secrets and keys is never left out.
     fn shorten(&mut self) -> bool {
         let ledger = &mut self.0;
-        let files = ledger.files.iter_mut().max_by_key(|files| files.read.len().max(files.written.len()));
-        let most = files.as_ref().map_or(0, |files| files.read.len().max(files.written.len()));
-        if ledger.requests.len() >= most {
-            let kept = ledger.requests.len() / 2;
-            ledger.more_requests += (ledger.requests.len() - kept) as u64;
-            ledger.requests.truncate(kept);
-            return most > 0 || kept > 0;
+        let longest = ledger.files.iter_mut().max_by_key(|files| files.read.len().max(files.written.len()));
+        let most = longest.as_ref().map_or(0, |files| files.read.len().max(files.written.len()));
+        match longest {
+            Some(files) if most > ledger.requests.len() && most > 0 => {
+                let list = if files.read.len() >= files.written.len() { &mut files.read } else { &mut files.written };
+                files.more += halve(list);
+                true
+            }
+            _ if !ledger.requests.is_empty() => {
+                ledger.more_requests += halve(&mut ledger.requests);
+                true
+            }
+            _ => halve(&mut ledger.undeclared) > 0,
         }
-        let Some(files) = files else { return false };
-        let list = if files.read.len() >= files.written.len() { &mut files.read } else { &mut files.written };
-        let kept = list.len() / 2;
-        files.more += (list.len() - kept) as u64;
-        list.truncate(kept);
-        true
+    }
+}
+
+/// Leaves out the second half of a list, or the one that is there. How many those were.
+fn halve<T>(list: &mut Vec<T>) -> u64 {
+    let kept = list.len() / 2;
+    let gone = list.len() - kept;
+    list.truncate(kept);
+    gone as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use attest_evidence::exchange::SecretUse;
+
+    #[test]
+    fn a_step_can_t_make_its_ledger_too_long_to_be_told() {
+        let quotes = "\"".repeat(1024);
+        let mut record = Record(Ledger {
+            lease: attest_evidence::name::LeaseId::from_bytes([1; 16]),
+            component: Sha256Digest::of(b"c"),
+            manifest: Sha256Digest::of(b"m"),
+            secrets: vec![SecretLedger {
+                name: "a".parse().unwrap(),
+                version: 1,
+                usage: SecretUse::Http,
+                used: 0,
+                exposed: None,
+            }],
+            keys: Vec::new(),
+            destinations: Vec::new(),
+            requests: Vec::new(),
+            more_requests: 0,
+            files: vec![FilesSeen {
+                name: "d".parse().unwrap(),
+                mode: attest_evidence::exchange::DirectoryMode::Write,
+                read: Vec::new(),
+                written: Vec::new(),
+                more: 0,
+            }],
+            outputs: Vec::new(),
+            undeclared: Vec::new(),
+        });
+        record.exposed(&"a".parse().unwrap(), "log");
+        let seen = (0..400).map(|_| FileSeen { path: quotes.clone(), sha256: None }).collect();
+        record.files(vec![Files { read: Vec::new(), written: seen, more: 0 }]);
+        for _ in 0..300 {
+            record.undeclared("p", &quotes);
+            let (to, path) = (quotes.clone(), quotes.clone());
+            let (status, refused, secrets) = (None, Some(quotes.clone()), Vec::new());
+            record.sent(Sent { method: None, to, path, status, refused, secrets, sent: 0, received: 0 });
+        }
+        let text = record.finish().expect("a ledger");
+        let ledger = Ledger::parse(text.as_bytes()).unwrap();
+        assert_eq!(ledger.secrets[0].exposed.as_deref(), Some("log"));
+        assert!(ledger.more_requests > 0 && ledger.files[0].more > 0);
     }
 }

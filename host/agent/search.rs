@@ -12,9 +12,17 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// The longest that a search may take: some hundred GiB at the speed of a disk.
-const LONGEST: Duration = Duration::from_secs(600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(600);
+/// The same for a step that has failed, or may hold nothing any more: its lease is not kept open for it.
+pub(crate) const LONGEST_AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How far the clocks may drift apart before it is taken that somebody set the one: as far as they are adjusted.
 const LARGEST_DRIFT: i64 = 1;
+/// Seconds before the step from which on files are looked at: file systems that stamp whole seconds, and the drift.
+const MARGIN: i64 = 4;
+/// File systems that stamp with this machine's clock, by seconds at least (`linux/magic.h`): ext2 to 4, XFS, Btrfs, F2FS,
+/// tmpfs, overlayfs, ZFS, bcachefs. Any other may be a server's, whose clock is its own: all of it is searched.
+const OUR_CLOCK: [i64; 8] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xca45_1a4e];
 
 /// The moment before a step began.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +45,7 @@ impl Moment {
     fn stamp(self) -> Option<(i64, u32)> {
         let now = Self::now();
         let drift = (now.wall.0 - self.wall.0) - (now.boot - self.boot);
-        (drift.abs() <= LARGEST_DRIFT).then_some(self.wall)
+        (drift.abs() <= LARGEST_DRIFT).then_some((self.wall.0 - MARGIN, self.wall.1))
     }
 }
 
@@ -59,7 +67,13 @@ pub(crate) struct Searched<'a> {
 
 impl Searched<'_> {
     /// Searches, with a process of its own. A secret that was found is an error, and so is what can't be searched.
-    pub(crate) async fn search(self, secrets: Vec<(SecretName, SecretBytes)>) -> Result<Vec<Undeclared>, StepError> {
+    ///
+    /// It takes `longest` at most.
+    pub(crate) async fn search(
+        self,
+        secrets: Vec<(SecretName, SecretBytes)>,
+        longest: Duration,
+    ) -> Result<Vec<Undeclared>, StepError> {
         let not_searched = |reason: String| StepError::NotSearched(reason);
         let User { uid, gid } = self.files_of;
         let started = self
@@ -67,14 +81,18 @@ impl Searched<'_> {
             .spawn(Spawn::Searcher { file_uid: uid, file_gid: gid })
             .map_err(|error| not_searched(error.to_string()))?;
         let secrets = secrets.into_iter().map(|(name, value)| (name, Revealed::new(value))).collect();
-        let search = Search { secrets, since: self.since.stamp() };
+        let ours = |(_, directory): &(_, BorrowedFd<'_>)| {
+            rustix::fs::fstatfs(directory).is_ok_and(|system| OUR_CLOCK.contains(&system.f_type))
+        };
+        let since = self.since.stamp().filter(|_| self.directories.iter().all(ours));
+        let search = Search { secrets, since };
         let descriptors: Vec<BorrowedFd<'_>> = self.directories.iter().map(|(_, directory)| *directory).collect();
         let mut process = Process::<FromSearcher>::begin(started, &search, &descriptors)
             .map_err(|error| not_searched(error.to_string()))?;
         drop(search);
-        let heard = tokio::time::timeout(LONGEST, self.hear(&mut process)).await;
+        let heard = tokio::time::timeout(longest, self.hear(&mut process)).await;
         process.end().await;
-        heard.unwrap_or_else(|_| Err(not_searched(format!("it took more than {} s", LONGEST.as_secs()))))
+        heard.unwrap_or_else(|_| Err(not_searched(format!("it took more than {} s", longest.as_secs()))))
     }
 
     async fn hear(&self, process: &mut Process<FromSearcher>) -> Result<Vec<Undeclared>, StepError> {

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Gid, Pid, PidfdFlags, Signal, Uid, pidfd_open, pidfd_send_signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
@@ -162,6 +162,8 @@ struct Process {
     child: Child,
     pidfd: OwnedFd,
     lifeline: Channel,
+    /// It has been killed, and may take its time: it waits for a disk. Nobody waits for it.
+    dying: bool,
 }
 
 /// The spawner's life: until its standard input, the connection to the agent, ends.
@@ -180,22 +182,42 @@ pub fn serve_spawner(arguments: &[String]) -> io::Result<()> {
         let mut watched = vec![PollFd::new(channel.stream(), PollFlags::IN)];
         for process in &processes {
             watched.push(PollFd::new(&process.pidfd, PollFlags::IN));
-            watched.push(PollFd::new(process.lifeline.stream(), PollFlags::IN));
+            // That the lifeline of one that is dying has been let go is no news.
+            let news = if process.dying { PollFlags::empty() } else { PollFlags::IN };
+            let lifeline: BorrowedFd<'_> =
+                if process.dying { process.pidfd.as_fd() } else { process.lifeline.stream().as_fd() };
+            watched.push(PollFd::from_borrowed_fd(lifeline, news));
         }
         match poll(&mut watched, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
         let asked = watched.first().is_some_and(|fd| !fd.revents().is_empty());
-        let ready: Vec<bool> = watched
+        let ready: Vec<(bool, bool)> = watched
             .get(1..)
             .unwrap_or_default()
             .chunks(2)
-            .map(|pair| pair.iter().any(|fd| !fd.revents().is_empty()))
+            .map(|pair| {
+                let mut set = pair.iter().map(|fd| !fd.revents().is_empty());
+                (set.next().unwrap_or(false), set.next().unwrap_or(false))
+            })
             .collect();
         drop(watched);
         let mut ready = ready.into_iter();
-        processes.retain_mut(|process| !ready.next().unwrap_or(false) || !end(process));
+        processes.retain_mut(|process| match ready.next() {
+            // It has ended.
+            Some((true, _)) => {
+                tell(process);
+                false
+            }
+            // Its lifeline has been let go: it ends now.
+            Some((false, true)) if !process.dying => {
+                kill(process);
+                process.dying = true;
+                true
+            }
+            _ => true,
+        });
         if asked {
             match channel.receive_with::<Spawn>() {
                 Ok((spawn, descriptors)) => processes.extend(start(&programs, users, spawn, descriptors)),
@@ -297,7 +319,7 @@ fn start(programs: &Programs, users: Option<Users>, spawn: Spawn, descriptors: V
         .ok_or(rustix::io::Errno::SRCH)
         .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
     match pidfd {
-        Ok(pidfd) => Some(Process { child, pidfd, lifeline }),
+        Ok(pidfd) => Some(Process { child, pidfd, lifeline, dying: false }),
         Err(error) => {
             let _ = child.kill();
             let _ = child.wait();
@@ -307,9 +329,8 @@ fn start(programs: &Programs, users: Option<Users>, spawn: Spawn, descriptors: V
     }
 }
 
-/// A process has ended by itself, or its lifeline has been let go. Either way it ends now.
-fn end(process: &mut Process) -> bool {
-    kill(process);
+/// Tells over its lifeline how a process has ended.
+fn tell(process: &mut Process) {
     let ended = match process.child.wait() {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => Ended::Exited(code),
@@ -318,7 +339,6 @@ fn end(process: &mut Process) -> bool {
         Err(error) => Ended::NotStarted(error.to_string()),
     };
     let _ = process.lifeline.send(&ended);
-    true
 }
 
 /// The spawner may: workers have its user, and for egress it has kept the capability. One that has ended is left as it is.

@@ -4,6 +4,7 @@ mod asked;
 mod prepare;
 mod refused;
 mod run;
+mod told;
 
 pub use refused::StepError;
 
@@ -24,6 +25,7 @@ use run::Granted;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use told::tell_at_the_end;
 
 /// A step to run: open files, not paths, so that what is hashed is what runs.
 #[derive(Debug)]
@@ -153,7 +155,7 @@ impl Agent {
         if result.is_ok() {
             let unused = record.unused();
             if !unused.is_empty() {
-                let _ = events.send(Event::Unused(unused)).await;
+                tell_at_the_end(events, Event::Unused(unused)).await;
             }
         }
         let began = Instant::now();
@@ -165,12 +167,12 @@ impl Agent {
         }
         phase(events, "end lease", began.elapsed()).await;
         let commands = self.tpm().commands().saturating_sub(commands_before);
-        let _ = events.send(Event::Count { name: "TPM commands".to_owned(), count: commands }).await;
+        tell_at_the_end(events, Event::Count { name: "TPM commands".to_owned(), count: commands }).await;
         result
     }
 }
 
 async fn phase(events: &mpsc::Sender<Event>, name: &str, took: Duration) {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    let _ = events.send(Event::Phase { name: name.to_owned(), micros }).await;
+    tell_at_the_end(events, Event::Phase { name: name.to_owned(), micros }).await;
 }

@@ -81,6 +81,16 @@ pub fn set_output(name: &str, value: &str, delimiter: &str) -> Option<String> {
     Some(format!("{name}<<{delimiter}\n{value}\n{delimiter}\n"))
 }
 
+/// A line that is no command, whatever it was: `::` at its beginning, and `##[` anywhere, are shown otherwise.
+pub fn defused(line: &str) -> String {
+    let line = line.replace("##[", "#\\u{23}[");
+    let start = line.trim_start();
+    match start.strip_prefix("::") {
+        Some(rest) => format!("{}\\u{{3a}}:{rest}", line.get(..line.len() - start.len()).unwrap_or_default()),
+        None => line,
+    }
+}
+
 /// Text in a command.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
@@ -113,6 +123,13 @@ mod tests {
         let bare =
             Annotation { level: Level::Notice, message: "m", title: None, file: None, line: None, end_line: None };
         assert_eq!(annotate(&bare), "::notice::m");
+    }
+
+    #[test]
+    fn a_line_that_was_a_command_is_none() {
+        assert_eq!(defused("  ::set-output name=a::b\n"), "  \\u{3a}:set-output name=a::b\n");
+        assert_eq!(defused("x ##[add-mask]e"), "x #\\u{23}[add-mask]e");
+        assert_eq!(defused("std::fs::read"), "std::fs::read");
     }
 
     #[test]

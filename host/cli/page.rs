@@ -18,7 +18,8 @@ pub(crate) struct Page {
     shown: bool,
     /// Whether standard output is one JSON document: what a command writes goes to standard error then.
     json: bool,
-    /// What is not a whole line yet of standard error.
+    /// What is not a whole line yet of standard output, where it is shown, and of standard error.
+    output: Vec<u8>,
     error: Vec<u8>,
 }
 
@@ -61,7 +62,7 @@ impl Page {
         let is_file = rustix::fs::fstat(stdout.as_fd())
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file());
         let shown = stdout.is_terminal() || (!is_file && set("CI").is_some());
-        Ok(Self { github, shown, json, error: Vec::new() })
+        Ok(Self { github, shown, json, output: Vec::new(), error: Vec::new() })
     }
 
     /// A message to the log.
@@ -81,7 +82,14 @@ impl Page {
     pub(crate) fn stream(&mut self, stream: Stream, bytes: &[u8]) {
         match stream {
             Stream::Output if !self.json && self.shown => {
-                let _ = std::io::stdout().write_all(visible(bytes).as_bytes());
+                self.output.extend_from_slice(bytes);
+                while let Some(end) = self.output.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = self.output.drain(..=end).collect();
+                    show(&line, self.github.is_some());
+                }
+                if self.output.len() > LONGEST_LINE {
+                    show(&std::mem::take(&mut self.output), self.github.is_some());
+                }
             }
             Stream::Output if !self.json => {
                 let _ = std::io::stdout().write_all(bytes);
@@ -93,13 +101,18 @@ impl Page {
                     narrate!("{}", Escaped(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r'])));
                 }
                 if self.error.len() > LONGEST_LINE {
-                    self.end_line();
+                    self.end_error();
                 }
             }
         }
     }
 
-    fn end_line(&mut self) {
+    fn end_lines(&mut self) {
+        show(&std::mem::take(&mut self.output), self.github.is_some());
+        self.end_error();
+    }
+
+    fn end_error(&mut self) {
         if !self.error.is_empty() {
             narrate!("{}", Escaped(&String::from_utf8_lossy(&std::mem::take(&mut self.error))));
         }
@@ -125,23 +138,34 @@ impl Page {
         narrate!("{mark}: {}{}", Escaped(&place), Escaped(message));
     }
 
-    /// Ends the fence, and tells what the CI system has to know.
-    pub(crate) fn close<'a>(
-        mut self,
-        outputs: impl Iterator<Item = (&'a String, &'a String)>,
-        annotations: &[Annotation],
-        summary: &str,
-    ) -> Result<(), Report> {
-        self.end_line();
+    /// Everything has been written: shows what was held back, and the summary where no CI system takes one.
+    pub(crate) fn finish(&mut self, summary: &str) {
+        self.end_lines();
         if self.github.as_ref().is_none_or(|github| github.summary.is_none()) {
             summary.lines().for_each(|line| narrate!("summary: {}", Escaped(line)));
         }
-        let Some(mut github) = self.github else { return Ok(()) };
+    }
+
+    /// A line for standard output that is no command to whoever reads it there.
+    pub(crate) fn plain(&self, line: &str) -> String {
+        if self.github.is_some() { github::defused(line) } else { line.to_owned() }
+    }
+
+    /// Ends the fence. Behind it stand remarks alone.
+    pub(crate) fn close(self, annotations: &[Annotation]) {
+        let Some(github) = self.github else { return };
         narrate!("{}", github::resume_commands(&github.token));
         for annotation in annotations {
             narrate!("{}", github::annotate(&for_github(annotation)));
         }
-        let Some(file) = &mut github.output else { return Ok(()) };
+    }
+
+    /// Sets the outputs of a step that was not stopped.
+    pub(crate) fn set_outputs<'a>(
+        &mut self,
+        outputs: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> Result<(), Report> {
+        let Some(file) = self.github.as_mut().and_then(|github| github.output.as_mut()) else { return Ok(()) };
         for (name, value) in outputs {
             let text = github::set_output(name, value, &random()?).ok_or_else(|| {
                 Report::new("AR-C802", Fault::Bug, format!("no delimiter could be found for output `{name}`"))
@@ -176,6 +200,14 @@ fn random() -> Result<String, Report> {
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| Report::new("AR-C803", Fault::Environment, format!("no random numbers: {error}")))?;
     Ok(HEXLOWER.encode(&bytes))
+}
+
+/// Shows a line of standard output. It goes another way than the fence does, and GitHub's runner reads the two as it
+/// likes: a line that would be a command is made none.
+fn show(line: &[u8], in_github: bool) {
+    let text = visible(line);
+    let text = if in_github { github::defused(&text) } else { text };
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Text with its line breaks and tabs, and with no other control character.

@@ -123,13 +123,21 @@ impl Run {
             }
             Err(report) => outcome.fail(report, explain),
         }
-        if let Err(report) = seen.page.close(outcome.outputs.iter(), &outcome.annotations, &outcome.summary) {
+        let mut page = seen.page;
+        page.finish(&outcome.summary);
+        if outcome.outcome != "succeeded" && outcome.outcome != "failed" {
+            // A step that was stopped, or blocked, has set nothing.
+            outcome.outputs.clear();
+        }
+        if let Err(report) = page.set_outputs(outcome.outputs.iter()) {
             outcome.fail(report, explain);
         }
         let outputs = &outcome.outputs;
         output::print(global, "attest-run/run/v1", &outcome, || {
-            outputs.iter().map(|(name, value)| format!("{name}={}\n", Escaped(value))).collect()
+            let line = |(name, value): (&String, &String)| page.plain(&format!("{name}={}\n", Escaped(value)));
+            outputs.iter().map(line).collect()
         });
+        page.close(&outcome.annotations);
         ExitCode::from(outcome.exit_code)
     }
 

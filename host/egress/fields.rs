@@ -11,6 +11,15 @@ const OF_CONNECTION: [&str; 7] =
     ["connection", "expect", "http2-settings", "keep-alive", "te", "transfer-encoding", "upgrade"];
 const OF_PROXIES: &str = "proxy-";
 
+/// By these some servers take a request for one with another method, or to another path, than it has.
+const OVERRIDES: [&str; 5] =
+    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+
+/// A field that says another method or path than the request's.
+pub(crate) fn overriding(headers: &HeaderMap) -> Option<&'static str> {
+    OVERRIDES.into_iter().find(|name| headers.contains_key(*name))
+}
+
 /// Removes every field that ends here.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     let named: Vec<String> = headers

@@ -58,6 +58,12 @@ pub enum Refusal {
         /// For whom the request was.
         origin: Origin,
     },
+    /// Another method or path than the request's own, beside a secret.
+    #[error("header `{field}` makes another request of it, for some servers, and it carries a secret")]
+    Override {
+        /// The header.
+        field: &'static str,
+    },
     /// More secrets than fit.
     #[error("a request carries at most {MOST_SECRETS} secrets")]
     Secrets,

@@ -60,6 +60,9 @@ pub(crate) fn check(request: Parts, granted: &Granted) -> Result<Checked, Refusa
     headers.remove(header::HOST);
     headers.remove(header::CONTENT_LENGTH);
     fields::strip(&mut headers);
+    if let Some(field) = fields::overriding(&headers).filter(|_| !secrets.is_empty()) {
+        return Err(Refusal::Override { field });
+    }
     if granted.is_destination(&origin) {
         if let Some(field) = RANGES.into_iter().find(|field| headers.contains_key(*field)) {
             return Err(Refusal::Range { field, origin });

@@ -88,15 +88,12 @@ struct Searcher<'a> {
 }
 
 impl Searcher<'_> {
-    /// Searches a directory that was given. One that can't be listed, and in which nothing was made or removed since, was
-    /// none that the step could do anything with.
+    /// Searches a directory that was given.
     fn enter_given(&mut self, directory: OwnedFd) -> Result<(), Stop> {
-        let unchanged = statx(&directory, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE | StatxFlags::CTIME)
-            .is_ok_and(|stat| !self.changed(&stat));
         // The descriptor itself may be one that nothing can be read from (`O_PATH`).
         match open(&directory, c".", OFlags::DIRECTORY) {
             Ok(listed) => self.enter(listed, "", 0),
-            Err(rustix::io::Errno::ACCESS) if unchanged => Ok(()),
+            Err(rustix::io::Errno::ACCESS) if is_closed(&directory) => Ok(()),
             Err(error) => Err(not_searched(error)),
         }
     }
@@ -132,12 +129,18 @@ impl Searcher<'_> {
             Err(error) => return Err(not_searched(format!("`{}`: {error}", shown(path)))),
         };
         let changed = self.changed(&stat);
-        if changed {
-            self.text(name.to_bytes(), path)?;
+        if changed && let Some(hit) = self.values.find(name.to_bytes()) {
+            // The name itself is not told.
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            return Err(self.secret(hit.value, hit.encoding.name(), &format!("{parent}/(the name of a file)")));
         }
         match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::Directory => match open(directory, name, OFlags::DIRECTORY) {
                 Ok(below) => self.enter(below, path, depth + 1),
+                Err(rustix::io::Errno::ACCESS) => match open(directory, name, OFlags::PATH | OFlags::DIRECTORY) {
+                    Ok(below) if is_closed(&below) => Ok(()),
+                    _ => Err(not_searched(format!("`{}`: it can't be listed", shown(path)))),
+                },
                 Err(error) => skip_or_stop(error, changed, path),
             },
             FileType::RegularFile if changed => match open(directory, name, OFlags::NONBLOCK) {
@@ -210,6 +213,12 @@ impl Searcher<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether nothing in a directory can be reached, by whatever name: then the step wrote nothing there. One that can't be
+/// listed, but passed through, is another thing.
+fn is_closed(directory: &OwnedFd) -> bool {
+    matches!(statx(directory, c"./.", AtFlags::empty(), StatxFlags::TYPE), Err(rustix::io::Errno::ACCESS))
 }
 
 /// What changed has to be searched; what did not, and can't be looked at, the step did not write.

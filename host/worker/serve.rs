@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "the engine loads code on our word")]
 
 use crate::fence::fence;
-use crate::session::{Session, files};
+use crate::session::{MOST_PATHS, Session, files};
 use attest_engine::{
     Directory, Engine, EngineError, FilesSeen, Handles, Key, Limits, Outcome as EngineOutcome, Secret, SigningKey,
 };
@@ -69,7 +69,9 @@ pub fn serve(channel: &Channel, start: Start, descriptors: Vec<OwnedFd>, started
     let directories: Vec<_> = start.directories.iter().map(|granted| granted.name.clone()).collect();
     let done = match run(channel, start, descriptors, started, &walls) {
         Ok((outcome, mut seen)) => {
-            let files = directories.iter().map(|name| files(seen.remove(name).unwrap_or_default())).collect();
+            let mut left = MOST_PATHS;
+            let files =
+                directories.iter().map(|name| files(seen.remove(name).unwrap_or_default(), &mut left)).collect();
             FromWorker::Done { outcome, files }
         }
         Err(outcome) => FromWorker::Done { outcome, files: Vec::new() },

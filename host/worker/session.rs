@@ -95,19 +95,26 @@ impl Signer for Signing<'_> {
     }
 }
 
-/// What is listed of each directory: the rest is counted. All of it has to fit one message.
+/// What is listed of each directory: the rest is counted.
 const MOST_FILES: usize = 128;
-/// The longest path that is listed.
-const LONGEST_PATH: usize = 1024;
+/// Bytes of all paths that are listed: all of it has to fit one message.
+pub(crate) const MOST_PATHS: usize = 256 * 1024;
 
-/// What a step did to files, to be sent.
-pub(crate) fn files(seen: FilesSeen) -> wire::Files {
+/// What a step did to files, to be sent. `left` is what is left of [`MOST_PATHS`].
+pub(crate) fn files(seen: FilesSeen, left: &mut usize) -> wire::Files {
     let mut more = seen.more;
     let mut list = |files: Vec<(String, Option<[u8; 32]>)>| {
-        let (listed, rest): (Vec<_>, Vec<_>) =
-            files.into_iter().enumerate().partition(|(at, (path, _))| *at < MOST_FILES && path.len() <= LONGEST_PATH);
-        more += rest.len() as u64;
-        listed.into_iter().map(|(_, (path, sha256))| FileSeen { path, sha256 }).collect()
+        let mut listed = Vec::new();
+        for (path, sha256) in files {
+            match left.checked_sub(path.len()) {
+                Some(rest) if listed.len() < MOST_FILES => {
+                    *left = rest;
+                    listed.push(FileSeen { path, sha256 });
+                }
+                _ => more += 1,
+            }
+        }
+        listed
     };
     let (read, written) = (list(seen.read), list(seen.written));
     wire::Files { read, written, more }

@@ -56,12 +56,15 @@ fn g06_files_are_searched_that_the_step_wrote_and_no_others() {
     let scene = Scene::new();
     // It stood there before.
     scene.runner.write("inner/before", SEEN);
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::thread::sleep(std::time::Duration::from_millis(5100));
     scene.run(&[], &["write", "other", "nothing secret"]).ok();
     // In the name of a file.
     let name = SEEN.replace(' ', "%20");
     let out = scene.run(&[], &["write", &name, "nothing secret"]).refused(126, "AR-S604");
-    assert!(out.stderr.contains("written as percent"), "{}", out.stderr);
+    assert!(out.stderr.contains("(the name of a file)` of directory `work`, written as percent"), "{}", out.stderr);
+    assert!(!out.stderr.contains("battery"), "{}", out.stderr);
+    let audit = scene.broker.admin(&["lease", "list", "--all", "--json"]).ok().stdout;
+    assert!(!audit.contains("battery"), "{audit}");
 }
 
 #[test]

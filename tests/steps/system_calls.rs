@@ -5,7 +5,7 @@ use crate::support::{Server, Tracer, reply};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Allowed, and made only when something goes wrong or comes late.
-const RARE: [(i64, &str); 11] = [
+const RARE: [(i64, &str); 12] = [
     (libc::SYS_clock_gettime, "where the kernel has no clock in the vDSO"),
     (libc::SYS_getpid, "abort()"),
     (libc::SYS_gettid, "abort()"),
@@ -15,6 +15,7 @@ const RARE: [(i64, &str); 11] = [
     (libc::SYS_rt_sigaction, "abort()"),
     (libc::SYS_rt_sigprocmask, "abort()"),
     (libc::SYS_sched_yield, "a lock that another thread holds"),
+    (libc::SYS_shutdown, "a connection to egress that broke"),
     (libc::SYS_tgkill, "abort()"),
     (libc::SYS_write, "a panic's message"),
 ];

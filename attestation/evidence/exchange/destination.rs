@@ -452,7 +452,7 @@ impl PathPrefix {
 }
 
 /// A path in which the encoded characters are replaced that mean nothing for where it leads: letters of file names, as
-/// `%20`. Encoded dots, slashes, backslashes, percent signs and controls stay, and are refused.
+/// `%20`. Encoded dots, slashes, semicolons, backslashes, percent signs and controls stay, and are refused.
 fn without_harmless_encoding(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     let mut rest = path;
@@ -460,7 +460,7 @@ fn without_harmless_encoding(path: &str) -> String {
         out.push_str(before);
         let code = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match code {
-            Some(b'.' | b'/' | b'\\' | b'%' | 0..0x20 | 0x7f) | None => {
+            Some(b'.' | b'/' | b';' | b'\\' | b'%' | 0..0x20 | 0x7f) | None => {
                 out.push('%');
                 rest = after;
             }
@@ -482,7 +482,9 @@ fn check_path(path: &str) -> Result<(), &'static str> {
         return Err("nothing in it is encoded, and it has no query");
     }
     let inside = path.strip_suffix('/').unwrap_or(path);
-    if inside.split('/').skip(1).any(|segment| segment.is_empty() || segment == "." || segment == "..") {
+    // Servers take what stands behind a semicolon for a parameter, and leave it out: `..;x` is a step back.
+    let names = inside.split('/').skip(1).map(|segment| segment.split(';').next().unwrap_or_default());
+    if names.into_iter().any(|name| name.is_empty() || name == "." || name == "..") {
         return Err("it has no empty segment, no `.` and no `..`");
     }
     Ok(())
@@ -705,6 +707,10 @@ mod tests {
             "/api/v1/%252e%252e",
             "/api/v1/%",
             "/api/v1/%zz",
+            "/api/v1/..;/admin",
+            "/api/v1/..;a=b/admin",
+            "/api/v1/;/x",
+            "/api/v1/..%3b/admin",
             "/API/v1/x",
             "/api/v1\\..",
         ] {

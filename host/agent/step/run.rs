@@ -1,6 +1,7 @@
 //! A step at work: its worker, its egress process, and what they do.
 
 use super::prepare::Prepared;
+use super::told::Told;
 use super::{StepError, phase};
 use crate::agent::{Agent, AgentError};
 use crate::boottime::BootInstant;
@@ -8,7 +9,7 @@ use crate::egress::{self, Egress};
 use crate::process::Said;
 use crate::record::Record;
 use crate::screen::Screen;
-use crate::search::{Moment, Searched, Undeclared, lend};
+use crate::search::{LONGEST, LONGEST_AFTER_FAILURE, Moment, Searched, lend};
 use crate::spawner::User;
 use crate::worker::{Deed, Served, Worker, WorkerEnd};
 use attest_evidence::SecretBytes;
@@ -17,17 +18,16 @@ use attest_evidence::name::{DirectoryName, SecretName};
 use attest_step::{Manifest, StepKind};
 use attest_wire::Revealed;
 use attest_wire::client::{End, Event};
-use attest_wire::egress::{FromEgress, Sent};
+use attest_wire::egress::FromEgress;
 use attest_wire::spawner::Spawn;
 use attest_wire::worker::{
-    Files, FromWorker, GrantedDirectory, GrantedKey, GrantedKeyUse, GrantedSecret, Level, Outcome, Start, Stream,
-    Variable, WorkerLimits,
+    FromWorker, GrantedDirectory, GrantedKey, GrantedKeyUse, GrantedSecret, Start, Variable, WorkerLimits,
 };
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How long egress may take to say the rest when the step has ended.
+/// How long a worker may take to say how it ended when its egress has.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a step was granted, and until when it may have it.
@@ -109,13 +109,6 @@ fn granted_keys(served: &Served) -> Vec<GrantedKey> {
     signing.chain(derivation).collect()
 }
 
-/// What is told of a step, and to whom.
-struct Told<'a> {
-    screen: Screen,
-    record: &'a mut Record,
-    events: &'a mpsc::Sender<Event>,
-}
-
 impl Agent {
     /// Starts worker and egress, and serves them until the step has ended, one way or another.
     pub(super) async fn work(
@@ -131,7 +124,7 @@ impl Agent {
         let manifest = prepared.step.manifest();
         let began = Instant::now();
         let screen = Screen::new(&secrets, self.patterns()).map_err(StepError::from)?;
-        let mut told = Told { screen, record, events };
+        let mut told = Told::new(screen, record, events);
         let kept = copies(&secrets);
         let secrets = Secrets::part(secrets, body, manifest)?;
         let (directories, mut descriptors): (Vec<_>, Vec<_>) = prepared.directories.into_iter().unzip();
@@ -173,18 +166,20 @@ impl Agent {
         drop(descriptors);
 
         let seconds = u64::from(manifest.limits.seconds);
-        let deadline = BootInstant::now().after(Duration::from_secs(seconds)).min(expires);
+        let time = BootInstant::now().after(Duration::from_secs(seconds));
         // Whatever the step, its watcher or the TPM wait for: these end it.
-        let stopped = async {
+        let over = async {
             tokio::select! {
-                () = deadline.reached() => StepError::TimedOut(seconds),
+                () = expires.reached() => StepError::TimedOut(seconds),
                 error = taken => error,
                 () = events.closed() => StepError::Abandoned,
             }
         };
+        tokio::pin!(over);
         let result = tokio::select! {
             result = self.serve_step(&mut worker, egress.as_mut(), began, &mut told) => result,
-            error = stopped => Err(error.into()),
+            () = time.reached() => Err(StepError::TimedOut(seconds).into()),
+            error = &mut over => Err(error.into()),
         };
         worker.end().await;
         let late = match egress {
@@ -198,14 +193,24 @@ impl Agent {
             late => result.and_then(|end| Ok(late.map(|()| end)?)),
         };
         told.finish().await;
-        let mut undeclared = told.screen.undeclared();
+        let mut undeclared = told.undeclared_so_far();
         if !written.is_empty() {
             let began = Instant::now();
             let searched = Searched { spawner: self.spawner(), files_of, directories: lend(&written), since };
-            match searched.search(kept).await {
+            let search = async {
+                match &result {
+                    // What ends a step ends its search.
+                    Ok(_) => tokio::select! {
+                        found = searched.search(kept, LONGEST) => found,
+                        error = over => Err(error),
+                    },
+                    Err(_) => searched.search(kept, LONGEST_AFTER_FAILURE).await,
+                }
+            };
+            match search.await {
                 Ok(found) => undeclared.extend(found),
                 Err(error) => {
-                    told.found(&error);
+                    let error = told.found(error);
                     // The first that went wrong is told; that a secret stands in a file is told in any case.
                     if result.is_ok() || matches!(error, StepError::InFile { .. }) {
                         result = Err(error.into());
@@ -240,17 +245,17 @@ impl Agent {
             };
             // Only what is heard is waited for side by side: what is being served is served to its end.
             let said = tokio::select! {
-                // A worker that has ended closes the connection to egress: what the worker says comes first.
+                // That a secret came back is not to wait behind what the step says in the meantime.
                 biased;
-                said = worker.said() => Who::Worker(said),
                 said = from_egress => Who::Egress(said),
+                said = worker.said() => Who::Worker(said),
             };
             let said = match (said, egress.as_deref_mut()) {
                 (Who::Worker(said), _) => said,
                 (Who::Egress(_), None) => continue,
                 (Who::Egress(said), Some(running)) => match running.understood(said).await {
                     Ok(message) => {
-                        told.hear(message).await?;
+                        told.hear(message)?;
                         continue;
                     }
                     // It ends when its worker does: which of the two began it?
@@ -281,141 +286,4 @@ impl Agent {
 enum Who {
     Worker(Said<FromWorker>),
     Egress(Said<FromEgress>),
-}
-
-impl Told<'_> {
-    async fn send(&self, event: Event) {
-        let _ = self.events.send(event).await;
-    }
-
-    /// The step did something.
-    async fn tell(&mut self, deed: Deed) {
-        let event = match deed {
-            Deed::Log { level, message, last } => {
-                let message = self.screen.log(message, last);
-                // A part of which nothing may be shown yet is no message.
-                (last || !message.is_empty()).then_some(Event::Log { level, message })
-            }
-            Deed::Stream { stream, bytes } => {
-                let bytes = self.screen.stream(stream, &bytes);
-                (!bytes.is_empty()).then_some(Event::Stream { stream, bytes })
-            }
-            Deed::Output { name, value } => {
-                self.record.set(&name);
-                let value = self.screen.whole(&format!("output {name}"), value);
-                Some(Event::Output { name, value })
-            }
-            Deed::Summary(part) => {
-                let text = self.screen.summary(&part);
-                (!text.is_empty()).then_some(Event::Summary(text))
-            }
-            Deed::Annotation(annotation) => Some(Event::Annotation(self.screen.annotation(annotation))),
-            Deed::Revealed(name) => {
-                self.record.revealed(&name);
-                None
-            }
-            Deed::Used(key) => {
-                tracing::debug!(%key, "used by a step");
-                self.record.used(&key);
-                None
-            }
-            Deed::Loaded { .. } => None,
-        };
-        if let Some(event) = event {
-            self.send(event).await;
-        }
-    }
-
-    /// Egress did something. What ends the step is an error.
-    async fn hear(&mut self, message: FromEgress) -> Result<(), StepError> {
-        match message {
-            FromEgress::Sent(sent) => {
-                if let Some(reason) = &sent.refused {
-                    let request = self.screen.whole("a request", line_of(&sent));
-                    let reason = self.screen.whole("a request", reason.clone());
-                    self.send(Event::RequestRefused { request, reason }).await;
-                }
-                self.record.sent(sent);
-                Ok(())
-            }
-            FromEgress::Leaked { secret, encoding, from } => {
-                self.record.exposed(&secret, &format!("an answer from {from}, {encoding}"));
-                Err(StepError::CameBack { secret, from, encoding })
-            }
-            FromEgress::Ready => Ok(()),
-            FromEgress::NotStarted { reason } => Err(StepError::EgressDied(reason)),
-        }
-    }
-
-    /// What egress has still to say when its worker has gone. It is ended then.
-    async fn hear_rest(&mut self, mut egress: Egress) -> Result<(), StepError> {
-        let rest = async {
-            while let Ok(message) = egress.next().await {
-                self.hear(message).await?;
-            }
-            Ok(())
-        };
-        let heard = tokio::time::timeout(LONGEST_FAREWELL, rest).await;
-        egress.end().await;
-        heard.unwrap_or(Ok(()))
-    }
-
-    /// A secret was found in a file.
-    fn found(&mut self, error: &StepError) {
-        if let StepError::InFile { secret, directory, path, encoding } = error {
-            self.record.exposed(secret, &format!("dirs.{directory} {path}, {encoding}"));
-        }
-    }
-
-    /// Tells what looks like a secret that nobody declared, and says what the first would be as an error.
-    async fn undeclared(&mut self, found: Vec<Undeclared>) -> Option<StepError> {
-        let first = found.first().cloned();
-        for Undeclared { pattern, place } in found {
-            let place = self.screen.whole("a file's name", place);
-            self.record.undeclared(&pattern, &place);
-            self.send(Event::Undeclared { pattern, place }).await;
-        }
-        first.map(|Undeclared { pattern, place }| StepError::LooksSecret { pattern, place })
-    }
-
-    /// The step says how it ended.
-    async fn ended(&mut self, outcome: Outcome, files: Vec<Files>) -> Result<End, AgentError> {
-        self.record.files(files);
-        match outcome {
-            Outcome::Succeeded { ran } => {
-                phase(self.events, "run", Duration::from_micros(ran)).await;
-                Ok(End::Done)
-            }
-            Outcome::Failed { code, message } => {
-                let message = self.screen.whole("the message of its failure", message);
-                Ok(End::StepFailed { code: code.clamp(1, 123), message })
-            }
-            Outcome::Trapped { reason } => Err(StepError::Trapped(reason).into()),
-            Outcome::OverLimit { limit } => Err(StepError::OverLimit(limit).into()),
-            Outcome::NotOurs { reason } | Outcome::NotStarted { reason } => Err(StepError::NotStarted(reason).into()),
-            Outcome::NoWalls { reason } => Err(StepError::NoWalls(reason).into()),
-        }
-    }
-
-    /// Tells the rest: what was held back, and what was masked.
-    async fn finish(&mut self) {
-        let rest = self.screen.finish();
-        let held = [
-            (!rest.log.is_empty()).then_some(Event::Log { level: Level::Info, message: rest.log }),
-            (!rest.output.is_empty()).then_some(Event::Stream { stream: Stream::Output, bytes: rest.output }),
-            (!rest.error.is_empty()).then_some(Event::Stream { stream: Stream::Error, bytes: rest.error }),
-            (!rest.summary.is_empty()).then_some(Event::Summary(rest.summary)),
-        ];
-        let masked =
-            self.screen.masked().map(|(secret, place)| Event::Masked { secret: secret.clone(), place: place.clone() });
-        for event in held.into_iter().flatten().chain(masked) {
-            let _ = self.events.send(event).await;
-        }
-    }
-}
-
-/// A request in a line. What a step wrote for a path may be anything: it is shown escaped by whoever shows it.
-fn line_of(sent: &Sent) -> String {
-    let method = sent.method.map_or("(no method that is sent)", |method| method.as_str());
-    format!("{method} {}{}", sent.to, sent.path)
 }

@@ -1,0 +1,234 @@
+//! What a step does, as others hear of it: the job's log, the ledger.
+
+use super::StepError;
+use super::phase;
+use crate::agent::AgentError;
+use crate::egress::Egress;
+use crate::record::Record;
+use crate::screen::Screen;
+use crate::search::Undeclared;
+use crate::worker::Deed;
+use attest_wire::client::{End, Event};
+use attest_wire::egress::{FromEgress, Sent};
+use attest_wire::worker::{FileSeen, Files, Level, Outcome, Stream};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How long egress may take to say the rest when the step has ended.
+const LONGEST_REST: Duration = Duration::from_secs(2);
+/// How long a watcher is waited for when the step has ended.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What a step does: masked, written down, and told.
+pub(super) struct Told<'a> {
+    screen: Screen,
+    record: &'a mut Record,
+    pub(super) events: &'a mpsc::Sender<Event>,
+    /// Remarks, bytes of summary, and refusals that were told: an engine keeps to these bounds, an intruder does not.
+    annotations: usize,
+    summary: usize,
+    refusals: usize,
+}
+
+/// Most remarks, and bytes of summary: those of the engine.
+const MOST_ANNOTATIONS: usize = 1000;
+const LONGEST_SUMMARY: usize = 1 << 20;
+/// Refused requests that are told one by one.
+const MOST_REFUSALS: usize = 100;
+
+impl<'a> Told<'a> {
+    pub(super) const fn new(screen: Screen, record: &'a mut Record, events: &'a mpsc::Sender<Event>) -> Self {
+        Self { screen, record, events, annotations: 0, summary: 0, refusals: 0 }
+    }
+
+    /// Tells something to whoever watches. A step waits for its watcher, as long as it may run.
+    async fn send(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+
+    /// The step did something.
+    pub(super) async fn tell(&mut self, deed: Deed) {
+        let event = match deed {
+            Deed::Log { level, message, last } => {
+                let message = self.screen.log(message, last);
+                // A part of which nothing may be shown yet is no message.
+                (last || !message.is_empty()).then_some(Event::Log { level, message })
+            }
+            Deed::Stream { stream, bytes } => {
+                let bytes = self.screen.stream(stream, &bytes);
+                (!bytes.is_empty()).then_some(Event::Stream { stream, bytes })
+            }
+            Deed::Output { name, value } => {
+                self.record.set(&name);
+                let value = self.screen.whole(&format!("output {name}"), value);
+                Some(Event::Output { name, value })
+            }
+            Deed::Summary(part) => {
+                self.summary = self.summary.saturating_add(part.len());
+                if self.summary > LONGEST_SUMMARY {
+                    return;
+                }
+                let text = self.screen.summary(&part);
+                (!text.is_empty()).then_some(Event::Summary(text))
+            }
+            Deed::Annotation(annotation) => {
+                self.annotations += 1;
+                let masked = self.screen.annotation(annotation);
+                (self.annotations <= MOST_ANNOTATIONS).then_some(Event::Annotation(masked))
+            }
+            Deed::Revealed(name) => {
+                self.record.revealed(&name);
+                None
+            }
+            Deed::Used(key) => {
+                tracing::debug!(%key, "used by a step");
+                self.record.used(&key);
+                None
+            }
+            Deed::Loaded { .. } => None,
+        };
+        if let Some(event) = event {
+            self.send(event).await;
+        }
+    }
+
+    /// Egress did something. What ends the step is an error. Nobody is waited for: what comes next may be worse.
+    pub(super) fn hear(&mut self, message: FromEgress) -> Result<(), StepError> {
+        match message {
+            FromEgress::Sent(sent) => {
+                let place = "a request";
+                let sent = Sent {
+                    to: self.screen.whole(place, sent.to),
+                    path: self.screen.whole(place, sent.path),
+                    refused: sent.refused.map(|reason| self.screen.whole(place, reason)),
+                    ..sent
+                };
+                if let Some(reason) = sent.refused.clone() {
+                    self.refusals += 1;
+                    if self.refusals <= MOST_REFUSALS {
+                        let refused = Event::RequestRefused { request: line_of(&sent), reason };
+                        // The ledger has it, if a watcher that does not read misses it.
+                        let _ = self.events.try_send(refused);
+                    }
+                }
+                self.record.sent(sent);
+                Ok(())
+            }
+            FromEgress::Leaked { secret, encoding, from } => {
+                let from = self.screen.whole("a request", from);
+                self.record.exposed(&secret, &format!("an answer from {from}, {encoding}"));
+                Err(StepError::CameBack { secret, from, encoding })
+            }
+            FromEgress::Ready => Ok(()),
+            FromEgress::NotStarted { reason } => Err(StepError::EgressDied(reason)),
+        }
+    }
+
+    /// What egress has still to say when its worker has gone. It is ended then. The first error counts, and all is heard.
+    pub(super) async fn hear_rest(&mut self, mut egress: Egress) -> Result<(), StepError> {
+        let mut first = Ok(());
+        let rest = async {
+            while let Ok(message) = egress.next().await {
+                let heard = self.hear(message);
+                if first.is_ok() {
+                    first = heard;
+                }
+            }
+        };
+        if tokio::time::timeout(LONGEST_REST, rest).await.is_err() {
+            tracing::warn!("egress did not end with its worker");
+        }
+        egress.end().await;
+        first
+    }
+
+    /// A secret was found in a file, or its search went wrong. Names of files may hold what was looked for.
+    pub(super) fn found(&mut self, error: StepError) -> StepError {
+        match error {
+            StepError::InFile { secret, directory, path, encoding } => {
+                let path = self.screen.whole("a file's name", path);
+                self.record.exposed(&secret, &format!("dirs.{directory} {path}, {encoding}"));
+                StepError::InFile { secret, directory, path, encoding }
+            }
+            StepError::NotSearched(reason) => StepError::NotSearched(self.screen.whole("a file's name", reason)),
+            error => error,
+        }
+    }
+
+    /// What looks like a secret that nobody declared, in what was shown.
+    pub(super) fn undeclared_so_far(&mut self) -> Vec<Undeclared> {
+        self.screen.undeclared()
+    }
+
+    /// Tells what looks like a secret that nobody declared, and says what the first would be as an error.
+    pub(super) async fn undeclared(&mut self, found: Vec<Undeclared>) -> Option<StepError> {
+        let mut first = None;
+        for Undeclared { pattern, place } in found {
+            let place = self.screen.whole("a file's name", place);
+            self.record.undeclared(&pattern, &place);
+            first.get_or_insert_with(|| StepError::LooksSecret { pattern: pattern.clone(), place: place.clone() });
+            tell_at_the_end(self.events, Event::Undeclared { pattern, place }).await;
+        }
+        first
+    }
+
+    /// The step says how it ended.
+    pub(super) async fn ended(&mut self, outcome: Outcome, files: Vec<Files>) -> Result<End, AgentError> {
+        let files = files.into_iter().map(|files| self.masked_files(files)).collect();
+        self.record.files(files);
+        let mut masked = |reason: String| self.screen.whole("the message of its failure", reason);
+        match outcome {
+            Outcome::Succeeded { ran } => {
+                phase(self.events, "run", Duration::from_micros(ran)).await;
+                Ok(End::Done)
+            }
+            Outcome::Failed { code, message } => {
+                Ok(End::StepFailed { code: code.clamp(1, 123), message: masked(message) })
+            }
+            Outcome::Trapped { reason } => Err(StepError::Trapped(masked(reason)).into()),
+            Outcome::OverLimit { limit } => Err(StepError::OverLimit(masked(limit)).into()),
+            Outcome::NotOurs { reason } | Outcome::NotStarted { reason } => {
+                Err(StepError::NotStarted(masked(reason)).into())
+            }
+            Outcome::NoWalls { reason } => Err(StepError::NoWalls(reason).into()),
+        }
+    }
+
+    fn masked_files(&mut self, files: Files) -> Files {
+        let mut masked = |files: Vec<FileSeen>| {
+            files
+                .into_iter()
+                .map(|file| FileSeen { path: self.screen.whole("a file's name", file.path), ..file })
+                .collect()
+        };
+        let (read, written) = (masked(files.read), masked(files.written));
+        Files { read, written, more: files.more }
+    }
+
+    /// Tells the rest: what was held back, and what was masked.
+    pub(super) async fn finish(&mut self) {
+        let rest = self.screen.finish();
+        let held = [
+            (!rest.log.is_empty()).then_some(Event::Log { level: Level::Info, message: rest.log }),
+            (!rest.output.is_empty()).then_some(Event::Stream { stream: Stream::Output, bytes: rest.output }),
+            (!rest.error.is_empty()).then_some(Event::Stream { stream: Stream::Error, bytes: rest.error }),
+            (!rest.summary.is_empty()).then_some(Event::Summary(rest.summary)),
+        ];
+        let masked =
+            self.screen.masked().map(|(secret, place)| Event::Masked { secret: secret.clone(), place: place.clone() });
+        for event in held.into_iter().flatten().chain(masked) {
+            tell_at_the_end(self.events, event).await;
+        }
+    }
+}
+
+/// Tells something when the step has ended: a watcher that does not read keeps no lease open.
+pub(super) async fn tell_at_the_end(events: &mpsc::Sender<Event>, event: Event) {
+    let _ = events.send_timeout(event, PATIENCE).await;
+}
+
+/// A request in a line. What a step wrote for a path may be anything: it is shown escaped by whoever shows it.
+fn line_of(sent: &Sent) -> String {
+    let method = sent.method.map_or("(no method that is sent)", |method| method.as_str());
+    format!("{method} {}{}", sent.to, sent.path)
+}
