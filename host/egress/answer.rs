@@ -6,13 +6,14 @@
 
 use crate::fields;
 use crate::granted::Granted;
+use crate::network::FromServer;
 use crate::record::Record;
 use crate::refusal::{NoAnswer, Refusal, shown};
 use crate::teller::{Leak, Teller};
 use attest_evidence::exchange::Origin;
 use attest_leaks::{HoldBack, Mask};
 use attest_wire::egress::{FAILURE, Failure};
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Response, StatusCode};
 use std::pin::Pin;
@@ -43,7 +44,7 @@ pub(crate) enum Answer {
 /// The body of an answer, searched as it comes.
 #[derive(Debug)]
 pub(crate) struct Searched {
-    body: Option<Incoming>,
+    body: Option<FromServer>,
     /// Without secrets, nothing is searched for.
     mask: Option<Mask>,
     trailers: Option<HeaderMap>,
@@ -68,7 +69,7 @@ pub(crate) fn none(failure: Failure) -> Response<Answer> {
 ///
 /// # Errors
 /// What may not be passed on of it: all of it, then.
-pub(crate) fn pass_on(answer: Response<Incoming>, search: Search, record: &mut Record) -> Result<Passed, NoAnswer> {
+pub(crate) fn pass_on(answer: Response<FromServer>, search: Search, record: &mut Record) -> Result<Passed, NoAnswer> {
     let (head, body) = answer.into_parts();
     record.answered(head.status);
     let protocol = |why: String| NoAnswer::Failed { failure: Failure::Protocol, to: search.from.clone(), why };
@@ -97,7 +98,7 @@ pub(crate) fn pass_on(answer: Response<Incoming>, search: Search, record: &mut R
 pub(crate) struct Passed {
     status: StatusCode,
     headers: HeaderMap,
-    body: Incoming,
+    body: FromServer,
     mask: Option<Mask>,
     search: Search,
 }

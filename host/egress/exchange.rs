@@ -1,26 +1,19 @@
 //! One request, from what the worker asks to what it is answered.
 
 use crate::answer::{self, Answer, Search};
-use crate::connect::{ConnectError, Connector};
-use crate::fields::LONGEST_HEAD;
 use crate::granted::Granted;
 use crate::inject::inject;
-use crate::outgoing::{Broken, Outgoing};
+use crate::network::Servers;
 use crate::progress::Progress;
 use crate::reach::{self, Hosts};
 use crate::record::Record;
 use crate::refusal::NoAnswer;
 use crate::request::check;
 use crate::teller::{State, Teller};
-use attest_evidence::exchange::Origin;
 use attest_wire::egress::Failure;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::{Request, Response};
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::TokioTimer;
-use rustls::ClientConfig;
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -40,22 +33,16 @@ impl Timeouts {
     pub const DEFAULT: Self = Self { connect: Duration::from_secs(10), answer: Duration::from_secs(120) };
 }
 
-/// A connection that nobody uses is closed before most servers close it: then no request meets one that is just gone.
-const IDLE: Duration = Duration::from_secs(20);
-/// Connections to one host that wait for the next request.
-const MOST_IDLE: usize = 8;
 /// What a server may send unasked (RFC 9113 §6.9), to one stream and to all: each of 32 requests at once can be full and stop
 /// none of the others.
 pub(crate) const STREAM_WINDOW: u32 = 1024 * 1024;
 pub(crate) const CONNECTION_WINDOW: u32 = 32 * STREAM_WINDOW;
-/// What is read at once of HTTP/1.
-const READ_AT_ONCE: usize = 256 * 1024;
 
 /// Sends the requests of one lease.
 pub(crate) struct Exchange {
     granted: Arc<Granted>,
     hosts: Arc<Hosts>,
-    client: Client<Connector, Outgoing>,
+    servers: Box<dyn Servers>,
     teller: Arc<Teller>,
     timeouts: Timeouts,
 }
@@ -78,28 +65,15 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for WhileOpen {
 }
 
 impl Exchange {
-    /// Of what was granted, by connections to these hosts.
+    /// Of what was granted, to these servers at these hosts.
     pub(crate) fn new(
         granted: Granted,
-        hosts: Hosts,
-        tls: ClientConfig,
+        hosts: Arc<Hosts>,
+        servers: Box<dyn Servers>,
         teller: Arc<Teller>,
         timeouts: Timeouts,
     ) -> Self {
-        let hosts = Arc::new(hosts);
-        let connector = Connector::new(Arc::clone(&hosts), tls, timeouts.connect);
-        // A request is sent again only where a connection that was kept turns out to be closed before any of it went out.
-        let client = Client::builder(WhileOpen(teller.state()))
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MOST_IDLE)
-            .http1_max_buf_size(READ_AT_ONCE)
-            .http2_initial_stream_window_size(STREAM_WINDOW)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW)
-            .http2_max_header_list_size(LONGEST_HEAD)
-            .build(connector);
-        Self { granted: Arc::new(granted), hosts, client, teller, timeouts }
+        Self { granted: Arc::new(granted), hosts, servers, teller, timeouts }
     }
 
     /// What the worker is answered.
@@ -141,7 +115,7 @@ impl Exchange {
         record.carries(&secrets);
         progress.begins();
         let answer = tokio::select! {
-            answer = self.client.request(request) => answer.map_err(|error| failed(&to, &error, &progress))?,
+            answer = self.servers.send(request, &to, &secrets) => answer.map_err(|why| blame(why, &progress))?,
             () = progress.silence(self.timeouts.answer) => return Err(NoAnswer::Failed {
                 failure: Failure::TimedOut,
                 to,
@@ -153,25 +127,12 @@ impl Exchange {
     }
 }
 
-/// What the client's error means. Its text holds nothing of the request.
-fn failed(to: &Origin, error: &Error, progress: &Progress) -> NoAnswer {
-    let mut why = error.to_string();
-    let mut failure = if progress.broken() { Failure::Body } else { Failure::Protocol };
-    let mut cause = error.source();
-    while let Some(this) = cause {
-        why = this.to_string();
-        if let Some(connect) = this.downcast_ref::<ConnectError>() {
-            failure = match connect {
-                ConnectError::NotPinned(_) | ConnectError::Unreachable { .. } => Failure::Unreachable,
-                ConnectError::TimedOut(_) => Failure::TimedOut,
-                ConnectError::Tls(_) => Failure::Tls,
-            };
-            break;
+/// Where the body of the request broke off, that is why nothing that is HTTP came back.
+fn blame(why: NoAnswer, progress: &Progress) -> NoAnswer {
+    match why {
+        NoAnswer::Failed { failure: Failure::Protocol, to, why } if progress.broken() => {
+            NoAnswer::Failed { failure: Failure::Body, to, why }
         }
-        if this.is::<Broken>() {
-            failure = Failure::Body;
-        }
-        cause = this.source();
+        other => other,
     }
-    NoAnswer::Failed { failure, to: to.clone(), why }
 }

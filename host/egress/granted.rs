@@ -23,6 +23,8 @@ struct Secret {
     name: SecretName,
     value: SecretBytes,
     destinations: Vec<Destination>,
+    /// Whether any place in a request will do.
+    any_place: bool,
 }
 
 /// The line of a request that decides where its secrets may stand.
@@ -80,7 +82,12 @@ impl Granted {
     pub fn new(origins: Vec<GrantedOrigin>, secrets: Vec<HttpSecret>) -> Result<Self, BadValues> {
         let secrets: Vec<Secret> = secrets
             .into_iter()
-            .map(|HttpSecret { name, value, destinations }| Secret { name, value: value.into_secret(), destinations })
+            .map(|HttpSecret { name, value, destinations }| Secret {
+                name,
+                value: value.into_secret(),
+                destinations,
+                any_place: false,
+            })
             .collect();
         let copies: Vec<Zeroizing<Vec<u8>>> =
             secrets.iter().map(|secret| secret.value.expose(|bytes| Zeroizing::new(bytes.to_vec()))).collect();
@@ -88,6 +95,13 @@ impl Granted {
         let values = Values::new(named)?;
         let values = (!values.is_empty()).then(|| Arc::new(values));
         Ok(Self { origins, secrets, values })
+    }
+
+    /// Lets a secret stand in any place of a request, which no grant does: for a rehearsal whose author has not said in which.
+    #[must_use]
+    pub fn in_any_place(mut self, name: &SecretName) -> Self {
+        self.secrets.iter_mut().filter(|secret| secret.name == *name).for_each(|secret| secret.any_place = true);
+        self
     }
 
     /// What is looked for in every answer.
@@ -135,7 +149,7 @@ impl Granted {
         keep(&|to| to.origin.covers(origin), MayNot::Origin(origin.clone()))?;
         keep(&|to| to.path.covers(path), MayNot::Path(path.to_owned()))?;
         keep(&|to| to.methods.contains(&method), MayNot::Method(method))?;
-        keep(&|to| to.places.contains(&asked.place), MayNot::Place(asked.place.clone()))?;
+        keep(&|to| secret.any_place || to.places.contains(&asked.place), MayNot::Place(asked.place.clone()))?;
         Ok(Permitted { secret, private: left.iter().any(|to| to.private) })
     }
 }

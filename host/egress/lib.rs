@@ -2,9 +2,11 @@
 //!
 //! The worker asks, over HTTP/2; nothing that it says is believed. For each request: [`request`] checks what it is and to whom
 //! it goes, [`granted`] whether its secrets may stand where they are asked for, [`reach`] where that host lies; [`inject`] puts the
-//! secrets in, [`connect`] makes the connection, and [`answer`] searches what comes back. The agent is told of each ([`teller`]).
+//! secrets in, [`network`] sends it over what [`connect`] connects to, and [`answer`] searches what comes back. The agent is told
+//! of each ([`teller`]).
 //!
 //! The paved path, for the program: [`begin`], then [`run`]. [`serve`] is what is between walls.
+//! [`rehearse`] is the same with canned servers in the network's place, for tests of steps.
 #![warn(clippy::indexing_slicing)]
 
 mod addresses;
@@ -19,6 +21,7 @@ mod granted;
 mod inject;
 mod json;
 mod names;
+mod network;
 mod outgoing;
 mod progress;
 mod reach;
@@ -33,6 +36,9 @@ pub use begin::{BeginError, begin, run};
 pub use exchange::Timeouts;
 pub use fence::{CALLS, fence};
 pub use granted::Granted;
+pub use network::{Answering, FromServer, Servers};
+pub use outgoing::{Broken, Outgoing};
 pub use reach::{Hosts, Resolve, ResolveError, Resolving};
-pub use serve::{Lease, serve};
+pub use refusal::{NoAnswer, Refusal};
+pub use serve::{Lease, rehearse, serve};
 pub use trust::{TrustError, client};

@@ -12,7 +12,7 @@ const BETWEEN: &[u8] = b"&";
 
 /// The body of a request.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub struct Outgoing {
     /// Goes out first.
     front: Option<Bytes>,
     /// Whether something has to stand between it and the rest, if there is a rest.
@@ -26,7 +26,7 @@ pub(crate) struct Outgoing {
 
 /// Why a body does not go out to its end.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// The step, or whoever sends for it, broke off.
     #[error("the body of the request broke off")]
     Off,

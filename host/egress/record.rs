@@ -4,7 +4,7 @@ use crate::progress::Progress;
 use crate::refusal::{NoAnswer, shown};
 use crate::teller::Slot;
 use attest_evidence::exchange::{Method, Origin};
-use attest_wire::egress::{SecretInRequest, Sent};
+use attest_wire::egress::{NOT_AWAITED, SecretInRequest, Sent};
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Drop for Record {
         let Some(slot) = self.slot.take() else { return };
         self.sent.sent = self.progress.sent();
         if !self.whole && self.sent.refused.is_none() {
-            self.sent.refused = Some("nobody waited for the end of its answer".to_owned());
+            self.sent.refused = Some(NOT_AWAITED.to_owned());
         }
         slot.tell(self.sent.clone());
     }

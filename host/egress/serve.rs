@@ -3,8 +3,9 @@
 use crate::exchange::{CONNECTION_WINDOW, Exchange, STREAM_WINDOW, Timeouts, WhileOpen};
 use crate::fields::LONGEST_HEAD;
 use crate::granted::Granted;
+use crate::network::{Network, Servers};
 use crate::reach::Hosts;
-use crate::teller::{State, Teller};
+use crate::teller::{Queue, State, Teller};
 use attest_wire::egress::{FromEgress, MOST_REQUESTS};
 use attest_wire::{FrameReader, FrameWriter, WireError};
 use hyper::server::conn::http2;
@@ -38,15 +39,40 @@ pub struct Lease {
 ///
 /// # Errors
 /// When the agent can't be told.
-pub async fn serve(
-    (mut agent, telling): (FrameReader, FrameWriter),
-    worker: UnixStream,
-    lease: Lease,
-) -> Result<(), WireError> {
+pub async fn serve(agent: (FrameReader, FrameWriter), worker: UnixStream, lease: Lease) -> Result<(), WireError> {
     let Lease { granted, hosts, tls, timeouts } = lease;
+    let ((teller, queue), hosts) = (Teller::new(), Arc::new(hosts));
+    let network = Network::new(Arc::clone(&hosts), tls, timeouts.connect, teller.state());
+    let teller = Arc::new(teller);
+    let exchange = Exchange::new(granted, hosts, Box::new(network), Arc::clone(&teller), timeouts);
+    serve_exchange(agent, worker, exchange, teller, queue).await
+}
+
+/// As [`serve`], but nothing is sent to anybody: `servers` stand in for the network.
+///
+/// # Errors
+/// When the agent can't be told.
+pub async fn rehearse(
+    agent: (FrameReader, FrameWriter),
+    worker: UnixStream,
+    granted: Granted,
+    hosts: Hosts,
+    servers: Box<dyn Servers>,
+) -> Result<(), WireError> {
     let (teller, queue) = Teller::new();
     let teller = Arc::new(teller);
-    let exchange = Arc::new(Exchange::new(granted, hosts, tls, Arc::clone(&teller), timeouts));
+    let exchange = Exchange::new(granted, Arc::new(hosts), servers, Arc::clone(&teller), Timeouts::DEFAULT);
+    serve_exchange(agent, worker, exchange, teller, queue).await
+}
+
+async fn serve_exchange(
+    (mut agent, telling): (FrameReader, FrameWriter),
+    worker: UnixStream,
+    exchange: Exchange,
+    teller: Arc<Teller>,
+    queue: Queue,
+) -> Result<(), WireError> {
+    let exchange = Arc::new(exchange);
     let mut telling = pin!(queue.tell(telling));
     let mut state = teller.state();
     let requests = service_fn(move |request| {

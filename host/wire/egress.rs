@@ -22,6 +22,8 @@ pub const FAILURE: &str = "attest-failure";
 pub const MOST_SECRETS: usize = 8;
 /// Requests of one step at once.
 pub const MOST_REQUESTS: u32 = 32;
+/// What is said of a request whose answer the step did not read to its end, which it need not.
+pub const NOT_AWAITED: &str = "nobody waited for the end of its answer";
 
 /// What a step may send, and with what.
 #[derive(Debug, Serialize, Deserialize)]
