@@ -251,7 +251,7 @@ impl Agent {
 }
 
 /// Has a component compiled, into a file in memory that nobody can change any more.
-async fn compile(spawner: &Spawner, bytes: &[u8]) -> Result<(File, Duration), AgentError> {
+pub(crate) async fn compile(spawner: &Spawner, bytes: &[u8]) -> Result<(File, Duration), AgentError> {
     let mut component = File::from(in_memory("component").map_err(not_begun)?);
     component.write_all(bytes).and_then(|()| component.rewind()).map_err(not_begun)?;
     seal(&component).map_err(not_begun)?;

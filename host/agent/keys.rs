@@ -99,8 +99,10 @@ impl UsableKey {
     /// Most bytes of a message, if the key can't take any length.
     pub(crate) const fn longest_message(&self) -> Option<u64> {
         match self.secret {
-            KeySecret::P256(_) => None,
-            KeySecret::Ed25519 { .. } => Some(crate::signing::LONGEST_ED25519_MESSAGE),
+            KeySecret::P256 { .. } | KeySecret::Rehearsed(RehearsedKey::P256(_)) => None,
+            KeySecret::Ed25519 { .. } | KeySecret::Rehearsed(RehearsedKey::Ed25519(_)) => {
+                Some(crate::signing::LONGEST_ED25519_MESSAGE)
+            }
         }
     }
 }
@@ -109,34 +111,47 @@ impl UsableKey {
 #[derive(Clone)]
 pub(crate) enum KeySecret {
     /// In the TPM.
-    P256(SigningKey),
+    P256 { tpm: Tpm, key: SigningKey },
     /// Derived by the TPM, in memory for one signature.
-    Ed25519 { derivation: DerivationKey, label: String },
+    Ed25519 { tpm: Tpm, derivation: DerivationKey, label: String },
+    /// In memory, and of no worth: made for a rehearsal.
+    Rehearsed(RehearsedKey),
 }
 
-/// A key that symmetric keys are derived from. Its base comes from the TPM with the first that is, and is kept for as
-/// long as this.
+/// A key of a rehearsal. No [`KeyStore`] has one.
+#[derive(Clone)]
+pub(crate) enum RehearsedKey {
+    P256(p256::ecdsa::SigningKey),
+    Ed25519(ed25519_dalek::SigningKey),
+}
+
+/// A key that symmetric keys are derived from.
 pub(crate) struct DerivedKey {
-    derivation: DerivationKey,
-    label: String,
     /// SHA-256 of the Name of the key in the TPM.
     pub(crate) fingerprint: Sha256Digest,
-    base: Option<SecretBytes>,
+    base: Base,
+}
+
+/// What symmetric keys are an expansion of.
+enum Base {
+    /// In the TPM: it comes from there with the first key that is derived, and is kept for as long as this.
+    InTpm { tpm: Tpm, derivation: DerivationKey, label: String },
+    Here(SecretBytes),
 }
 
 impl DerivedKey {
+    /// A key that does not come from a TPM: of a rehearsal.
+    pub(crate) fn rehearsed(base: SecretBytes) -> Self {
+        Self { fingerprint: Sha256Digest::of(b""), base: Base::Here(base) }
+    }
+
     /// The key for a purpose or, given a message, that message's code with it (HMAC-SHA-256). 32 bytes.
-    pub(crate) async fn derive(
-        &mut self,
-        tpm: &Tpm,
-        purpose: &str,
-        message: Option<&[u8]>,
-    ) -> Result<SecretBytes, KeyError> {
-        if self.base.is_none() {
-            self.base = Some(derived::base(tpm, self.derivation.clone(), self.label.clone()).await?);
+    pub(crate) async fn derive(&mut self, purpose: &str, message: Option<&[u8]>) -> Result<SecretBytes, KeyError> {
+        if let Base::InTpm { tpm, derivation, label } = &self.base {
+            self.base = Base::Here(derived::base(tpm, derivation.clone(), label.clone()).await?);
         }
         let not_derived = || KeyError::Derived(Box::new(Report::new("AR-K104", Fault::Bug, "HKDF gave no key")));
-        let base = self.base.as_ref().ok_or_else(not_derived)?;
+        let Base::Here(base) = &self.base else { return Err(not_derived()) };
         let info = [b"attest-run/derive/v1\n".as_slice(), purpose.as_bytes()].concat();
         let key = SecretBytes::fill(32, |key| {
             base.expose(|base| Hkdf::<Sha256>::from_prk(base).map_err(|_| ())?.expand(&info, key).map_err(|_| ()))
@@ -240,10 +255,12 @@ impl KeyStore {
         let file: KeyFile = self.state.read(&file(stage, name))?.ok_or_else(missing)?;
         let public = public(stage, name, &file)?;
         let secret = match file {
-            KeyFile::P256 { key } => KeySecret::P256(key),
-            KeyFile::Ed25519 { version, .. } => {
-                KeySecret::Ed25519 { derivation: self.derivation_key().await?, label: label(stage, name, version) }
-            }
+            KeyFile::P256 { key } => KeySecret::P256 { tpm: self.tpm.clone(), key },
+            KeyFile::Ed25519 { version, .. } => KeySecret::Ed25519 {
+                tpm: self.tpm.clone(),
+                derivation: self.derivation_key().await?,
+                label: label(stage, name, version),
+            },
             KeyFile::Deleted { .. } => return Err(missing()),
         };
         Ok(UsableKey { public, secret })
@@ -254,7 +271,7 @@ impl KeyStore {
         let derivation = self.derivation_key().await?;
         let fingerprint = Sha256Digest::of(derivation.stored().name().as_bytes());
         let label = format!("attest-run/derive/v1\n{stage}\n{name}");
-        Ok(DerivedKey { derivation, label, fingerprint, base: None })
+        Ok(DerivedKey { fingerprint, base: Base::InTpm { tpm: self.tpm.clone(), derivation, label } })
     }
 
     /// The key that authenticates compiled components. The TPM derives it. In direct mode, where whoever could read a file

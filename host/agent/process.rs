@@ -26,7 +26,7 @@ pub(crate) struct Process<M> {
 }
 
 /// What a process said, or that it says nothing more.
-pub(crate) struct Said<M>(Option<Result<M, WireError>>);
+pub(crate) struct Said<M>(pub(crate) Option<Result<M, WireError>>);
 
 /// How a process came to its end, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,23 @@ pub(crate) enum Death {
     Died(String),
     /// It never did.
     NeverBegan(String),
+}
+
+/// What comes over a connection, up to an error. To wait for it may be cancelled, as reading may not.
+pub(crate) fn messages<M: DeserializeOwned + Send + 'static>(
+    mut reader: FrameReader,
+) -> mpsc::Receiver<Result<M, WireError>> {
+    let (heard, messages) = mpsc::channel(LONGEST_QUEUE);
+    tokio::spawn(async move {
+        loop {
+            let message = reader.receive::<M>().await;
+            let last = message.is_err();
+            if heard.send(message).await.is_err() || last {
+                return;
+            }
+        }
+    });
+    messages
 }
 
 impl<M: DeserializeOwned + Send + 'static> Process<M> {
@@ -46,19 +63,9 @@ impl<M: DeserializeOwned + Send + 'static> Process<M> {
     ) -> Result<Self, WireError> {
         let Started { channel, lifeline } = started;
         channel.send_with(start, descriptors)?;
-        let (mut reader, writer) = split(channel.into_stream())?;
+        let (reader, writer) = split(channel.into_stream())?;
         let (lifeline, held) = split(lifeline)?;
-        let (heard, messages) = mpsc::channel(LONGEST_QUEUE);
-        tokio::spawn(async move {
-            loop {
-                let message = reader.receive::<M>().await;
-                let last = message.is_err();
-                if heard.send(message).await.is_err() || last {
-                    return;
-                }
-            }
-        });
-        Ok(Self { messages, writer, lifeline, held })
+        Ok(Self { messages: messages(reader), writer, lifeline, held })
     }
 
     /// What it says next.

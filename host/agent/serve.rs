@@ -316,7 +316,7 @@ impl Agent {
             |reason: String| Report::new("AR-K201", Fault::Environment, format!("the file can't be read: {reason}"));
         let message =
             read.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(error.to_string()))?;
-        message.sign(self.tpm()).await.map_err(|error| Report::new("AR-K202", Fault::Environment, error.to_string()))
+        message.sign().await.map_err(|error| Report::new("AR-K202", Fault::Environment, error.to_string()))
     }
 }
 

@@ -1,27 +1,32 @@
 //! One step, from two open files to a lease that has ended.
 
 mod asked;
+mod granted;
 mod prepare;
 mod refused;
 mod run;
 mod told;
 
+pub(crate) use granted::{Directories, Granted, HeldSecret};
+pub(crate) use prepare::{check_arguments, open_directories};
 pub use refused::StepError;
+pub(crate) use run::Work;
 
 use crate::agent::{Agent, AgentError};
 use crate::boottime::BootInstant;
+use crate::egress::Requests;
 use crate::exchange::Recipient;
 use crate::jobs::{Found, Peer};
 use crate::record::Record;
 use crate::spawner::User;
 use asked::in_words;
-use attest_evidence::name::{DirectoryName, Stage};
+use attest_evidence::SecretBytes;
+use attest_evidence::exchange::GrantBody;
+use attest_evidence::name::{DirectoryName, SecretName, Stage};
 use attest_evidence::report::Explain as _;
 use attest_wire::client::{CiToken, End, Event};
 use attest_wire::worker::Level;
-use prepare::prepare;
-use refused::{LONGEST_ARGUMENTS, MOST_ARGUMENTS};
-use run::Granted;
+use prepare::{Prepared, prepare};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -78,9 +83,7 @@ impl Agent {
         let prepared = tokio::task::spawn_blocking(move || prepare(component, manifest, directories))
             .await
             .map_err(|_| StepError::Unreadable { what: "component", reason: "reading it failed".to_owned() })??;
-        if arguments.len() > MOST_ARGUMENTS || arguments.iter().map(String::len).sum::<usize>() > LONGEST_ARGUMENTS {
-            return Err(StepError::Arguments.into());
-        }
+        check_arguments(&arguments)?;
         phase(events, "read and check", began.elapsed()).await;
 
         let began = Instant::now();
@@ -146,8 +149,25 @@ impl Agent {
             }
         };
         let expires = before.after(Duration::from_secs(seconds));
-        let granted = Granted { code: &code.file, body: &body, secrets: grant.secrets, served, files_of, expires };
-        let result = self.work(prepared, arguments, granted, taken, &mut record, events).await;
+        let granted = Granted {
+            secrets: held(grant.secrets, &body),
+            http: body.http.clone(),
+            undeclared: body.undeclared,
+            served,
+            files_of,
+            expires,
+        };
+        let Prepared { step, directories, .. } = prepared;
+        let work = Work {
+            spawner: self.spawner(),
+            patterns: self.patterns(),
+            requests: Requests::Sent { roots: self.http_roots().to_owned() },
+            step: &step,
+            code: &code.file,
+            record: Some(&mut record),
+            events,
+        };
+        let result = work.run(arguments, directories, granted, taken).await;
         if let Err(AgentError::Step(StepError::NotStarted(_))) = &result {
             // Code that was not taken is made anew the next time.
             self.code_cache().forget(&component);
@@ -170,6 +190,16 @@ impl Agent {
         tell_at_the_end(events, Event::Count { name: "TPM commands".to_owned(), count: commands }).await;
         result
     }
+}
+
+/// The secrets of a grant, each with what was granted of it.
+fn held(secrets: Vec<(SecretName, SecretBytes)>, grant: &GrantBody) -> Vec<HeldSecret> {
+    let with_terms = |(name, value): (SecretName, SecretBytes)| {
+        let granted = grant.secrets.iter().find(|granted| granted.name == name)?;
+        let destinations = granted.destinations.clone();
+        Some(HeldSecret { name, usage: granted.usage, destinations, value })
+    };
+    secrets.into_iter().filter_map(with_terms).collect()
 }
 
 async fn phase(events: &mpsc::Sender<Event>, name: &str, took: Duration) {

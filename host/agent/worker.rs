@@ -6,7 +6,6 @@ use crate::signing::Message;
 use crate::spawner::Started;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, OutputName, SecretName};
-use attest_tpm::Tpm;
 use attest_wire::worker::{Annotation, Derived, Files, FromWorker, Level, Outcome, Signed, Start, Stream};
 use attest_wire::{Revealed, WireError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +94,7 @@ impl Worker {
     }
 
     /// Serves what the worker said: tells what others should hear of, if anything, or how the worker ended.
-    pub(crate) async fn serve(&mut self, said: Said<FromWorker>, tpm: &Tpm) -> Result<Option<Deed>, WorkerEnd> {
+    pub(crate) async fn serve(&mut self, said: Said<FromWorker>) -> Result<Option<Deed>, WorkerEnd> {
         // The engine lets no step come to what is refused here; a worker that does has been broken into.
         let intruder = |what: String| Err(WorkerEnd::Died(what));
         match self.process.understood(said).await? {
@@ -119,7 +118,7 @@ impl Worker {
                 let Some(derivation) = self.served.derivation.get_mut(&key) else {
                     return intruder(format!("it wants to derive from `{key}`, which was not granted"));
                 };
-                let derived = match derivation.derive(tpm, &purpose, message.as_deref()).await {
+                let derived = match derivation.derive(&purpose, message.as_deref()).await {
                     Ok(bytes) => Derived::Bytes(Revealed::new(bytes)),
                     Err(error) => Derived::Failed(error.to_string()),
                 };
@@ -144,7 +143,7 @@ impl Worker {
                     return intruder("it wants a signature of nothing".to_owned());
                 };
                 let key = message.key_name().clone();
-                let signed = match message.sign(tpm).await {
+                let signed = match message.sign().await {
                     Ok(signature) => Signed::Signature(signature),
                     Err(error) => Signed::Failed(error.to_string()),
                 };

@@ -1,6 +1,7 @@
 //! Component, manifest and directories, looked at before anything is asked for.
 
-use super::StepError;
+use super::refused::{LONGEST_ARGUMENTS, MOST_ARGUMENTS};
+use super::{Directories, StepError};
 use attest_evidence::name::DirectoryName;
 use attest_step::{CheckedStep, Component, LONGEST_COMPONENT, LONGEST_MANIFEST, Manifest};
 use attest_wire::worker::GrantedDirectory;
@@ -14,7 +15,7 @@ use std::os::fd::OwnedFd;
 pub(super) struct Prepared {
     pub(super) step: CheckedStep,
     pub(super) bytes: Vec<u8>,
-    pub(super) directories: Vec<(GrantedDirectory, OwnedFd)>,
+    pub(super) directories: Directories,
 }
 
 /// Reads component and manifest, each once, and holds one against the other and against the directories.
@@ -26,9 +27,18 @@ pub(super) fn prepare(
     let manifest = Manifest::parse(&read("manifest", manifest, LONGEST_MANIFEST)?)?;
     let bytes = read("component", component, LONGEST_COMPONENT)?;
     let step = CheckedStep::check(manifest, Component::inspect(&bytes)?)?;
+    let directories = open_directories(step.manifest(), given)?;
+    Ok(Prepared { step, bytes, directories })
+}
+
+/// The directories that the step declares: those that were given, and no others.
+pub(crate) fn open_directories(
+    manifest: &Manifest,
+    given: Vec<(DirectoryName, OwnedFd)>,
+) -> Result<Directories, StepError> {
     let mut given: BTreeMap<_, _> = given.into_iter().collect();
     let mut directories = Vec::with_capacity(given.len());
-    for (name, declared) in &step.manifest().dirs {
+    for (name, declared) in &manifest.dirs {
         let directory = given.remove(name).ok_or_else(|| StepError::DirectoryMissing(name.clone()))?;
         check_directory(name, &directory)?;
         let place = declared.place(name).to_string();
@@ -36,8 +46,16 @@ pub(super) fn prepare(
     }
     match given.into_keys().next() {
         Some(name) => Err(StepError::DirectoryUndeclared(name)),
-        None => Ok(Prepared { step, bytes, directories }),
+        None => Ok(directories),
     }
+}
+
+/// Whether a step can have so many arguments.
+pub(crate) fn check_arguments(arguments: &[String]) -> Result<(), StepError> {
+    if arguments.len() > MOST_ARGUMENTS || arguments.iter().map(String::len).sum::<usize>() > LONGEST_ARGUMENTS {
+        return Err(StepError::Arguments);
+    }
+    Ok(())
 }
 
 /// All of a regular file. Others could keep us waiting, or be another thing each time they are read.

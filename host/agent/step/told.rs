@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What a step does: masked, written down, and told.
 pub(super) struct Told<'a> {
     screen: Screen,
-    record: &'a mut Record,
+    /// None in a rehearsal: nobody would read it.
+    record: Option<&'a mut Record>,
     pub(super) events: &'a mpsc::Sender<Event>,
     /// Remarks, bytes of summary, and refusals that were told: an engine keeps to these bounds, an intruder does not.
     annotations: usize,
@@ -37,8 +38,14 @@ const LONGEST_SUMMARY: usize = 1 << 20;
 const MOST_REFUSALS: usize = 100;
 
 impl<'a> Told<'a> {
-    pub(super) const fn new(screen: Screen, record: &'a mut Record, events: &'a mpsc::Sender<Event>) -> Self {
+    pub(super) const fn new(screen: Screen, record: Option<&'a mut Record>, events: &'a mpsc::Sender<Event>) -> Self {
         Self { screen, record, events, annotations: 0, summary: 0, refusals: 0 }
+    }
+
+    fn note(&mut self, note: impl FnOnce(&mut Record)) {
+        if let Some(record) = self.record.as_deref_mut() {
+            note(record);
+        }
     }
 
     /// Tells something to whoever watches. A step waits for its watcher, as long as it may run.
@@ -59,7 +66,7 @@ impl<'a> Told<'a> {
                 (!bytes.is_empty()).then_some(Event::Stream { stream, bytes })
             }
             Deed::Output { name, value } => {
-                self.record.set(&name);
+                self.note(|record| record.set(&name));
                 let value = self.screen.whole(&format!("output {name}"), value);
                 Some(Event::Output { name, value })
             }
@@ -77,12 +84,12 @@ impl<'a> Told<'a> {
                 (self.annotations <= MOST_ANNOTATIONS).then_some(Event::Annotation(masked))
             }
             Deed::Revealed(name) => {
-                self.record.revealed(&name);
+                self.note(|record| record.revealed(&name));
                 None
             }
             Deed::Used(key) => {
                 tracing::debug!(%key, "used by a step");
-                self.record.used(&key);
+                self.note(|record| record.used(&key));
                 None
             }
             Deed::Loaded { .. } => None,
@@ -111,12 +118,12 @@ impl<'a> Told<'a> {
                         let _ = self.events.try_send(refused);
                     }
                 }
-                self.record.sent(sent);
+                self.note(|record| record.sent(sent));
                 Ok(())
             }
             FromEgress::Leaked { secret, encoding, from } => {
                 let from = self.screen.whole("a request", from);
-                self.record.exposed(&secret, &format!("an answer from {from}, {encoding}"));
+                self.note(|record| record.exposed(&secret, &format!("an answer from {from}, {encoding}")));
                 Err(StepError::CameBack { secret, from, encoding })
             }
             FromEgress::Ready => Ok(()),
@@ -147,7 +154,7 @@ impl<'a> Told<'a> {
         match error {
             StepError::InFile { secret, directory, path, encoding } => {
                 let path = self.screen.whole("a file's name", path);
-                self.record.exposed(&secret, &format!("dirs.{directory} {path}, {encoding}"));
+                self.note(|record| record.exposed(&secret, &format!("dirs.{directory} {path}, {encoding}")));
                 StepError::InFile { secret, directory, path, encoding }
             }
             StepError::NotSearched(reason) => StepError::NotSearched(self.screen.whole("a file's name", reason)),
@@ -165,7 +172,7 @@ impl<'a> Told<'a> {
         let mut first = None;
         for Undeclared { pattern, place } in found {
             let place = self.screen.whole("a file's name", place);
-            self.record.undeclared(&pattern, &place);
+            self.note(|record| record.undeclared(&pattern, &place));
             first.get_or_insert_with(|| StepError::LooksSecret { pattern: pattern.clone(), place: place.clone() });
             tell_at_the_end(self.events, Event::Undeclared { pattern, place }).await;
         }
@@ -175,7 +182,7 @@ impl<'a> Told<'a> {
     /// The step says how it ended.
     pub(super) async fn ended(&mut self, outcome: Outcome, files: Vec<Files>) -> Result<End, AgentError> {
         let files = files.into_iter().map(|files| self.masked_files(files)).collect();
-        self.record.files(files);
+        self.note(|record| record.files(files));
         let mut masked = |reason: String| self.screen.whole("the message of its failure", reason);
         match outcome {
             Outcome::Succeeded { ran } => {
