@@ -106,6 +106,18 @@ impl Fault {
             Self::Bug => 70,
         }
     }
+
+    /// The exit status of `attest-run` for a step that ends with it: 0 to 123 are the step's own. 124 timed out, 125 the host
+    /// failed, 126 refused, 127 not a component, 134 trapped.
+    pub const fn step_status(self) -> u8 {
+        match self {
+            Self::TimedOut => 124,
+            Self::Refused | Self::Identity => 126,
+            Self::NotAComponent => 127,
+            Self::Trapped => 134,
+            Self::Usage | Self::Environment | Self::Unreachable | Self::Bug => 125,
+        }
+    }
 }
 
 /// An error as its reader gets it.

@@ -165,15 +165,16 @@ impl Outcome {
     }
 }
 
-/// What a failure is called, and its exit status: 0–123 are the step's own.
+/// What a failure is called, and its exit status.
 const fn ending(fault: Fault) -> (&'static str, u8) {
-    match fault {
-        Fault::TimedOut => ("timed-out", 124),
-        Fault::Refused | Fault::Identity => ("refused", 126),
-        Fault::NotAComponent => ("not-a-component", 127),
-        Fault::Trapped => ("trapped", 134),
-        Fault::Usage | Fault::Environment | Fault::Unreachable | Fault::Bug => ("host-failed", 125),
-    }
+    let name = match fault {
+        Fault::TimedOut => "timed-out",
+        Fault::Refused | Fault::Identity => "refused",
+        Fault::NotAComponent => "not-a-component",
+        Fault::Trapped => "trapped",
+        Fault::Usage | Fault::Environment | Fault::Unreachable | Fault::Bug => "host-failed",
+    };
+    (name, fault.step_status())
 }
 
 /// Bytes as a file that can be passed on: whoever gets it reads the manifest that was found.
