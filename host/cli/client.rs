@@ -120,7 +120,7 @@ fn ask_here(
 }
 
 /// Ctrl-C, or whoever stops the job. The step is stopped in good order, and its lease ended.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         (Ok(mut interrupt), Ok(mut terminate)) => {
             tokio::select! {

@@ -20,6 +20,7 @@ mod page;
 mod quote;
 mod run;
 mod sign;
+mod test;
 mod verify;
 
 use attest_evidence::report::Report;
@@ -71,6 +72,8 @@ enum Action {
     Run(run::Run),
     /// Show what a step wants against what its manifest grants, and what is missing. Needs no TPM and no network
     Check(check::Check),
+    /// Test a step in the cases of its test.toml. Needs no TPM, no broker and no network
+    Test(test::Test),
     /// Make a project of a new step, which builds and runs as it is
     New(new::New),
     /// Make a component of a core module that was built against the contract, with its manifest inside
@@ -126,6 +129,7 @@ fn main() -> ExitCode {
     match action {
         Action::Run(run) => run.execute(&global),
         Action::Check(check) => answer(check.execute(&global)),
+        Action::Test(test) => answer(test.execute(&global)),
         Action::New(new) => end(new.execute(&global)),
         Action::Pack(pack) => end(pack.execute(&global)),
         Action::Enroll(enroll) => end(enroll.execute(&global)),

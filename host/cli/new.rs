@@ -18,9 +18,10 @@ const WORKSPACE: &str = include_str!("../../plugins/Cargo.toml");
 const LOCK: &str = include_str!("../../plugins/Cargo.lock");
 
 /// Files of a new step, in which `NAME` and `CRATE` are replaced.
-const TEMPLATE: [(&str, &str); 5] = [
+const TEMPLATE: [(&str, &str); 6] = [
     ("src/lib.rs", include_str!("template/lib.rs")),
     ("step.toml", include_str!("template/step.toml")),
+    ("test.toml", include_str!("template/test.toml")),
     ("README.md", include_str!("template/README.md")),
     (".gitignore", "/target\n/*.wasm\n"),
     (".cargo/config.toml", "[build]\ntarget = \"wasm32-unknown-unknown\"\n"),
@@ -81,6 +82,7 @@ impl New {
         let next = vec![
             "cargo build --release".to_owned(),
             format!("attest-run pack target/wasm32-unknown-unknown/release/{crate_name}.wasm -o {name}.wasm"),
+            format!("attest-run test {name}.wasm"),
             format!("attest-run {name}.wasm"),
         ];
         narrate!("made {name}. Next:\n  cd {name}\n  {}", next.join("\n  "));

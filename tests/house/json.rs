@@ -81,6 +81,10 @@ fn what_programs_print_is_what_the_page_says() {
     std::fs::write(&wanting, wat::parse_str(format!("(component {imports})")).unwrap()).unwrap();
     std::fs::write(folder.path().join("step.toml"), "[step]\nname = \"s\"\n[summary]\nwhy = \"w\"\n").unwrap();
     let wanting = text(wanting);
+    let hello = text(crate::support::step_file("hello", "hello"));
+    let fixture = text(folder.path().join("test.toml"));
+    let case = "[[case]]\nname = \"c\"\nexpect.log.contains = \"nothing of the kind\"\n";
+    std::fs::write(&fixture, case).unwrap();
     let commands = [
         words(&["eventlog", "replay", &log]),
         words(&["eventlog", "show", &log]),
@@ -89,6 +93,7 @@ fn what_programs_print_is_what_the_page_says() {
         [words(&["verify", "quote"]), quote].concat(),
         words(&["verify", "ek", &ek, "--chain", &chain, "--root", &root, "--class", "software", "--at", made.trim()]),
         words(&["check", "--fix", &wanting]),
+        words(&["test", "--fixture", &fixture, &hello]),
         words(&["pack", &wanting, "-o", "packed.wasm"]),
         words(&["new", "made"]),
         words(&["help", "AR-E506"]),
