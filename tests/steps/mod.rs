@@ -13,6 +13,7 @@ mod limits;
 mod manifests;
 mod measured;
 mod path;
+mod rehearsals;
 mod secret_scan;
 mod system_calls;
 mod walls;
