@@ -327,10 +327,8 @@ fn what_ends_a_step_in_the_field_ends_the_case() {
 
 #[test]
 fn secrets_are_masked_and_that_is_noted() {
-    let scene = Scene::new(&sending(
-        &["say", "log", "base64"],
-        "SECRETS\n[case.expect]\nlog.contains = \"in front ***\"\n",
-    ));
+    let scene =
+        Scene::new(&sending(&["say", "log", "base64"], "SECRETS\n[case.expect]\nlog.contains = \"in front ***\"\n"));
     let out = scene.ok();
     assert!(out.stderr.contains("c: secret `seen` was masked in what the step wrote: log, base64"), "{}", out.stderr);
     let document: Value = serde_json::from_str(&scene.run(&["--json"]).ok().stdout).unwrap();
