@@ -14,6 +14,7 @@
 //! The challenge stands first, so that the broker can take its nonce out of use before it looks at anything
 //! else.
 
+mod audience;
 mod challenge;
 mod destination;
 mod enrolment;
@@ -24,24 +25,27 @@ pub mod logs;
 mod request;
 mod session;
 
+pub use audience::{Audience, BadAudience};
 pub use challenge::{Challenge, ChallengeKey, ChallengeRefused, ChallengeRequest, Nonce};
 pub use destination::{BadDestination, Destination, GrantedOrigin, Host, Method, Origin, PathPrefix, Place, Scheme};
 pub use enrolment::{
     ActivationRequest, Endorsement, EnrolmentChallenge, EnrolmentOutcome, EnrolmentRequest, EnrolmentToken, Pins,
     RunnerState, TokenError,
 };
-pub use grant::{GRANT_DOMAIN, GrantBody, GrantedKey, GrantedSecret, HPKE_INFO, SealedSecret, SignedGrant, Undeclared};
+pub use grant::{
+    GRANT_DOMAIN, GrantBody, GrantedKey, GrantedSecret, GrantedToken, HPKE_INFO, SealedSecret, SignedGrant, Undeclared,
+};
 pub use lease::{
     EndedLease, LEASE_EXPORT, LeaseClose, LeaseMessage, LeaseSignal, LeaseWatch, LeaseWords, LeasesEnded, MOST_LEASES,
     Sealed, lease_end_qualifying_data, seal,
 };
 pub use ledger::{
     FileDigest, FilesSeen, KeyLedger, Ledger, LedgerRequest, LedgerSecretUse, OriginLedger, OutputLedger, SecretLedger,
-    UndeclaredFinding,
+    TokenLedger, UndeclaredFinding,
 };
 pub use request::{
     BoundDirectory, DirectoryMode, Isolation, KeyFormat, KeyRequest, KeyUse, OriginRequest, Request, SecretRequest,
-    SecretUse, StepIdentity,
+    SecretUse, StepIdentity, TokenRequest,
 };
 pub use session::{SessionEnd, SessionOpened, SessionRequest, session_end_qualifying_data, session_qualifying_data};
 

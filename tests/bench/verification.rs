@@ -77,6 +77,7 @@ impl Scene {
             measurement: None,
             hpke_public_key: [9; 32],
             secrets: Vec::new(),
+            tokens: Vec::new(),
             keys: Vec::new(),
             http: Vec::new(),
         };

@@ -5,7 +5,7 @@ use attest_evidence::Sha256Digest;
 use attest_evidence::bytes::put_sized_u16;
 use attest_evidence::exchange::{
     BoundDirectory, DirectoryMode, Isolation, KeyFormat, KeyRequest, KeyUse, Request, SecretRequest, SecretUse,
-    write_bound,
+    TokenRequest, write_bound,
 };
 use attest_evidence::name::{JobSessionId, Stage};
 
@@ -43,7 +43,7 @@ async fn b01_every_field_changed_after_the_quote_is_a_binding_mismatch() {
     let request = full(&rig);
     rig.send(rig.exchange(&request).await).await.unwrap();
 
-    let changes: [(&str, Change); 18] = [
+    let changes: [(&str, Change); 19] = [
         ("isolation", |request| request.isolation = Isolation::Agent),
         ("session", |request| request.session = Some(JobSessionId::from_bytes([1; 16]))),
         ("step name", |request| request.step.name = "other".parse().unwrap()),
@@ -59,6 +59,10 @@ async fn b01_every_field_changed_after_the_quote_is_a_binding_mismatch() {
         ("secret", |request| request.secrets[0].name = "other".parse().unwrap()),
         ("secret's use", |request| request.secrets[0].usage = SecretUse::Http),
         ("why", |request| request.secrets[0].why += "!"),
+        ("tokens", |request| {
+            let (name, audience) = ("other".parse().unwrap(), "sts.example".parse().unwrap());
+            request.tokens.push(TokenRequest { name, audience, why: "for the test".to_owned() });
+        }),
         ("key", |request| request.keys[0].public_key = Sha256Digest::of(b"other")),
         ("formats", |request| request.keys[0].formats.clear()),
         ("keys", |request| request.keys.clear()),

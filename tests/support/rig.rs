@@ -99,6 +99,7 @@ impl Rig {
             measurement: None,
             hpke_public_key: self.public,
             secrets: Vec::new(),
+            tokens: Vec::new(),
             keys: Vec::new(),
             http: Vec::new(),
         }

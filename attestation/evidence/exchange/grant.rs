@@ -2,7 +2,7 @@
 
 use crate::bytes::{Malformed, Reader, put_sized_u32, read_json};
 use crate::digest::{Sha256Digest, base64, hex};
-use crate::exchange::{Destination, GrantedOrigin, KeyFormat, KeyUse, SecretUse, StepIdentity};
+use crate::exchange::{Audience, Destination, GrantedOrigin, KeyFormat, KeyUse, SecretUse, StepIdentity};
 use crate::name::{AuditId, BrokerId, KeyName, LeaseId, RunnerName, SecretName};
 use crate::time::UnixSeconds;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,9 @@ pub struct GrantBody {
     pub encapsulated_key: [u8; 32],
     /// The secrets granted, in the order in which they were sealed.
     pub secrets: Vec<GrantedSecret>,
+    /// The tokens granted, in the order in which they were sealed, behind the secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<GrantedToken>,
     /// The keys granted.
     pub keys: Vec<GrantedKey>,
     /// Where the step may send requests.
@@ -83,6 +86,20 @@ pub struct GrantedSecret {
     pub sealed: SealedSecret,
 }
 
+/// One granted token: used in requests, never seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantedToken {
+    /// Which.
+    pub name: SecretName,
+    /// Whom it is for.
+    pub audience: Audience,
+    /// Where it may go, in requests.
+    pub destinations: Vec<Destination>,
+    /// The token (RFC 7519), sealed: the additional data is [`SealedSecret::token_data`].
+    pub sealed: SealedSecret,
+}
+
 /// A value sealed in the HPKE context of the grant; the additional data is [`SealedSecret::associated_data`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -92,6 +109,11 @@ impl SealedSecret {
     /// What a sealed value is bound to beside the request: the lease, its name and its version.
     pub fn associated_data(lease: &LeaseId, name: &SecretName, version: u64) -> Vec<u8> {
         format!("{lease}\n{name}\n{version}").into_bytes()
+    }
+
+    /// The same for a token: none is taken for a secret, whose version is a number.
+    pub fn token_data(lease: &LeaseId, name: &SecretName, audience: &Audience) -> Vec<u8> {
+        format!("{lease}\n{name}\ntoken\n{audience}").into_bytes()
     }
 }
 
@@ -151,6 +173,19 @@ impl<'a> SignedGrant<'a> {
 }
 
 impl GrantBody {
+    /// How a secret of this name may be used. A token is used as a secret for requests.
+    pub fn usage(&self, name: &SecretName) -> Option<SecretUse> {
+        let secret = self.secrets.iter().find(|secret| secret.name == *name).map(|secret| secret.usage);
+        secret.or_else(|| self.tokens.iter().any(|token| token.name == *name).then_some(SecretUse::Http))
+    }
+
+    /// Where a secret, or a token, of this name may go.
+    pub fn destinations(&self, name: &SecretName) -> &[Destination] {
+        let secret = self.secrets.iter().find(|secret| secret.name == *name).map(|secret| &secret.destinations);
+        let token = || self.tokens.iter().find(|token| token.name == *name).map(|token| &token.destinations);
+        secret.or_else(token).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Reads the body. Call it on bytes whose signature has been verified.
     ///
     /// # Errors

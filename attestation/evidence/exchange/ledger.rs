@@ -4,7 +4,7 @@
 //! closing quote covers, so that the runner's attestation key vouches for it. It says what the agent saw. What a process saw
 //! that a step runs in (which files it opened) is marked as such: it is true as long as nobody broke out of WebAssembly.
 
-use super::{DirectoryMode, KeyFormat, KeyUse, Method, Origin, SecretUse};
+use super::{Audience, DirectoryMode, KeyFormat, KeyUse, Method, Origin, SecretUse};
 use crate::bytes::{Malformed, read_json};
 use crate::digest::Sha256Digest;
 use crate::name::{DirectoryName, KeyName, LeaseId, OutputName, SecretName};
@@ -22,6 +22,9 @@ pub struct Ledger {
     pub manifest: Sha256Digest,
     /// Each secret that it was granted.
     pub secrets: Vec<SecretLedger>,
+    /// Each token that it was granted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenLedger>,
     /// Each key that it was granted.
     pub keys: Vec<KeyLedger>,
     /// Each destination that it was granted.
@@ -52,6 +55,21 @@ pub struct SecretLedger {
     /// How often it was: requests that carried it, or times that it was revealed.
     pub used: u64,
     /// Where it came to light, and in which form, if it did: it has to be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposed: Option<String>,
+}
+
+/// What became of a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenLedger {
+    /// Which.
+    pub name: SecretName,
+    /// Whom it was for.
+    pub audience: Audience,
+    /// Requests that carried it.
+    pub used: u64,
+    /// Where it came to light, and in which form, if it did: it is good until it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exposed: Option<String>,
 }
@@ -184,6 +202,7 @@ impl Ledger {
     pub fn unused(&self) -> Vec<String> {
         let secrets =
             self.secrets.iter().filter(|secret| secret.used == 0).map(|secret| format!("secrets.{}", secret.name));
+        let tokens = self.tokens.iter().filter(|token| token.used == 0).map(|token| format!("tokens.{}", token.name));
         let keys = self.keys.iter().filter(|key| key.used == 0).map(|key| format!("keys.{}", key.name));
         let http = self.destinations.iter().filter(|to| to.used == 0).map(|to| format!("http.allow {}", to.origin));
         let dirs = self.files.iter().filter_map(|files| {
@@ -197,6 +216,6 @@ impl Ledger {
             }
         });
         let outputs = self.outputs.iter().filter(|output| !output.set).map(|output| format!("outputs.{}", output.name));
-        secrets.chain(keys).chain(http).chain(dirs).chain(outputs).collect()
+        secrets.chain(tokens).chain(keys).chain(http).chain(dirs).chain(outputs).collect()
     }
 }

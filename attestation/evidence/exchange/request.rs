@@ -2,7 +2,7 @@
 
 use crate::bytes::{Malformed, Problem, json_offset};
 use crate::digest::{Sha256Digest, hex};
-use crate::exchange::Origin;
+use crate::exchange::{Audience, Origin};
 use crate::name::{DirectoryName, JobSessionId, KeyName, SecretName, Stage, StepName};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct Request {
     pub hpke_public_key: [u8; 32],
     /// The secrets it declares.
     pub secrets: Vec<SecretRequest>,
+    /// The tokens it declares. Agents of before there were any send none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenRequest>,
     /// The keys it declares.
     pub keys: Vec<KeyRequest>,
     /// Where it will send requests.
@@ -165,6 +168,18 @@ impl SecretUse {
     }
 }
 
+/// A token that a step declares: minted for its lease, and put into requests like a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Which, within the stage of the step. No secret of the same request has the name: to the step the two are alike.
+    pub name: SecretName,
+    /// Whom it shall be for. The broker holds it against what an admin has registered under the name.
+    pub audience: Audience,
+    /// Why, in the words of the manifest.
+    pub why: String,
+}
+
 /// A key that a step declares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -267,6 +282,7 @@ mod tests {
             measurement: None,
             hpke_public_key: [7; 32],
             secrets: vec![SecretRequest { name: "a/b".parse().unwrap(), usage: SecretUse::Reveal, why: "w".into() }],
+            tokens: vec![],
             keys: vec![],
             http: vec![],
         }
@@ -286,6 +302,12 @@ mod tests {
         );
         assert_eq!(
             refusal(&text.replacen("\"use\":\"reveal\"", "\"use\":\"reveal\",\"use\":\"http\"", 1)),
+            Problem::Text("a member that stands there twice")
+        );
+        let tokens = format!("{{\"tokens\":[],{}", &text[1..]);
+        assert_eq!(Request::parse(tokens.as_bytes()), Ok(request()));
+        assert_eq!(
+            refusal(&tokens.replacen('{', "{\"tokens\":[],", 1)),
             Problem::Text("a member that stands there twice")
         );
         assert_eq!(refusal(&text.replacen('{', "{\"admin\":true,", 1)), Problem::Text("a member that is not known"));
