@@ -62,7 +62,7 @@ impl Drop for StandIn {
 /// The secrets for requests, with their destinations as far as the manifest wants them.
 pub(crate) fn narrowed(secrets: Vec<HeldSecret>, manifest: &Manifest) -> Vec<HttpSecret> {
     let secrets = secrets.into_iter().map(|HeldSecret { name, destinations: granted, value, .. }| {
-        let to = manifest.secrets.get(&name).map(|declared| declared.to.as_slice()).unwrap_or_default();
+        let to = manifest.narrowed_to(&name);
         let destinations = if to.is_empty() {
             granted
         } else {

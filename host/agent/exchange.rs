@@ -5,8 +5,9 @@ use crate::agent::{Agent, AgentError};
 use crate::broker::BrokerError;
 use crate::measured::Unsent;
 use attest_evidence::exchange::{
-    GRANT_DOMAIN, GrantBody, GrantedSecret, HPKE_INFO, LEASE_EXPORT, LeaseClose, RawEvidence, Request, SealedSecret,
-    SignedGrant, lease_end_qualifying_data, qualifying_data, write_bound, write_exchange, write_lease_close_bound,
+    GRANT_DOMAIN, GrantBody, GrantedSecret, GrantedToken, HPKE_INFO, LEASE_EXPORT, LeaseClose, RawEvidence, Request,
+    SealedSecret, SignedGrant, lease_end_qualifying_data, qualifying_data, write_bound, write_exchange,
+    write_lease_close_bound,
 };
 use attest_evidence::name::SecretName;
 use attest_evidence::report::{Explain, Fault, Report};
@@ -47,6 +48,7 @@ impl Recipient {
 /// A grant whose signature, broker and request have been checked, with its secrets opened.
 pub(crate) struct VerifiedGrant {
     pub(crate) body: GrantBody,
+    /// Secrets, then tokens: from here on they are alike.
     pub(crate) secrets: Vec<(SecretName, SecretBytes)>,
     pub(crate) lease_key: SecretBytes,
 }
@@ -222,11 +224,14 @@ fn verify(
 
     let asked = request.secrets.iter().map(|secret| (&secret.name, secret.usage));
     let granted = body.secrets.iter().map(|secret| (&secret.name, secret.usage));
+    let asked_tokens = request.tokens.iter().map(|token| (&token.name, &token.audience));
+    let granted_tokens = body.tokens.iter().map(|token| (&token.name, &token.audience));
     let asked_keys = request.keys.iter().map(|key| (&key.name, key.usage, key.public_key, &key.formats));
     let granted_keys = body.keys.iter().map(|key| (&key.name, key.usage, key.public_key, &key.formats));
     let asked_http = request.http.iter().map(|http| (&http.origin, http.private));
     let granted_http = body.http.iter().map(|http| (&http.origin, http.private));
-    if !asked.eq(granted) || !asked_keys.eq(granted_keys) || !asked_http.eq(granted_http) {
+    let same_secrets = asked.eq(granted) && asked_tokens.eq(granted_tokens);
+    if !same_secrets || !asked_keys.eq(granted_keys) || !asked_http.eq(granted_http) {
         return Err(GrantRefused::OtherHandles);
     }
 
@@ -240,11 +245,15 @@ fn verify(
         &info,
     )
     .map_err(|_| GrantRefused::Sealed)?;
-    let secrets = body
-        .secrets
-        .iter()
-        .map(|GrantedSecret { name, version, sealed, .. }| {
-            let data = SealedSecret::associated_data(&body.lease, name, *version);
+    let secrets = body.secrets.iter().map(|GrantedSecret { name, version, sealed, .. }| {
+        (name, SealedSecret::associated_data(&body.lease, name, *version), sealed)
+    });
+    let tokens = body.tokens.iter().map(|GrantedToken { name, audience, sealed, .. }| {
+        (name, SealedSecret::token_data(&body.lease, name, audience), sealed)
+    });
+    let secrets = secrets
+        .chain(tokens)
+        .map(|(name, data, sealed)| {
             let value = context.open(&sealed.0, &data).map_err(|_| GrantRefused::Sealed)?;
             Ok((name.clone(), SecretBytes::new(value)))
         })

@@ -2,7 +2,7 @@
 
 use attest_evidence::exchange::{
     FileDigest, FilesSeen, GrantBody, KeyLedger, Ledger, LedgerRequest, LedgerSecretUse, OriginLedger, OutputLedger,
-    Request, SecretLedger, SecretUse, UndeclaredFinding,
+    Request, SecretLedger, SecretUse, TokenLedger, UndeclaredFinding,
 };
 use attest_evidence::name::{KeyName, OutputName, SecretName};
 use attest_evidence::{Sha256Digest, exchange::Origin};
@@ -27,6 +27,12 @@ impl Record {
             used: u64::from(granted.usage == SecretUse::Env),
             exposed: None,
         });
+        let tokens = grant.tokens.iter().map(|granted| TokenLedger {
+            name: granted.name.clone(),
+            audience: granted.audience.clone(),
+            used: 0,
+            exposed: None,
+        });
         let keys = grant.keys.iter().map(|granted| KeyLedger {
             name: granted.name.clone(),
             usage: granted.usage,
@@ -45,6 +51,7 @@ impl Record {
             component: asked.component,
             manifest: asked.manifest,
             secrets: secrets.collect(),
+            tokens: tokens.collect(),
             keys: keys.collect(),
             destinations: grant
                 .http
@@ -60,18 +67,22 @@ impl Record {
     }
 
     pub(crate) fn revealed(&mut self, name: &SecretName) {
-        self.secret(name, |secret| secret.used += 1);
+        self.of(name, |used, _| *used += 1);
     }
 
-    /// A secret came to light.
+    /// A secret, or a token, came to light.
     pub(crate) fn exposed(&mut self, name: &SecretName, place: &str) {
-        self.secret(name, |secret| {
-            secret.exposed.get_or_insert_with(|| place.to_owned());
+        self.of(name, |_, exposed| {
+            exposed.get_or_insert_with(|| place.to_owned());
         });
     }
 
-    fn secret(&mut self, name: &SecretName, change: impl Fn(&mut SecretLedger)) {
-        self.0.secrets.iter_mut().filter(|secret| secret.name == *name).for_each(change);
+    /// Changes how often a secret, or a token, was used, and where it came to light.
+    fn of(&mut self, name: &SecretName, change: impl Fn(&mut u64, &mut Option<String>)) {
+        let secrets = self.0.secrets.iter_mut().filter(|secret| secret.name == *name);
+        secrets.for_each(|secret| change(&mut secret.used, &mut secret.exposed));
+        let tokens = self.0.tokens.iter_mut().filter(|token| token.name == *name);
+        tokens.for_each(|token| change(&mut token.used, &mut token.exposed));
     }
 
     pub(crate) fn used(&mut self, key: &KeyName) {
@@ -89,7 +100,7 @@ impl Record {
             let went = |known: &&mut OriginLedger| origin.as_ref().is_some_and(|to| known.origin.covers(to));
             self.0.destinations.iter_mut().filter(went).for_each(|known| known.used += 1);
             for (name, _) in &secrets {
-                self.secret(name, |secret| secret.used += 1);
+                self.of(name, |used, _| *used += 1);
             }
         }
         if self.0.requests.len() >= Ledger::MOST_REQUESTS {
@@ -197,6 +208,7 @@ mod tests {
                 used: 0,
                 exposed: None,
             }],
+            tokens: Vec::new(),
             keys: Vec::new(),
             destinations: Vec::new(),
             requests: Vec::new(),

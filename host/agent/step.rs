@@ -192,12 +192,11 @@ impl Agent {
     }
 }
 
-/// The secrets of a grant, each with what was granted of it.
+/// The secrets and tokens of a grant, each with what was granted of it.
 fn held(secrets: Vec<(SecretName, SecretBytes)>, grant: &GrantBody) -> Vec<HeldSecret> {
     let with_terms = |(name, value): (SecretName, SecretBytes)| {
-        let granted = grant.secrets.iter().find(|granted| granted.name == name)?;
-        let destinations = granted.destinations.clone();
-        Some(HeldSecret { name, usage: granted.usage, destinations, value })
+        let (usage, destinations) = (grant.usage(&name)?, grant.destinations(&name).to_vec());
+        Some(HeldSecret { name, usage, destinations, value })
     };
     secrets.into_iter().filter_map(with_terms).collect()
 }

@@ -182,11 +182,13 @@ impl CheckedStep {
         let directories = uses(&["attest:step/directories"]) || command && uses(&["wasi:filesystem/preopens"]);
         let one = |name: &str, declared: bool, used: bool| (declared && !used).then(|| name.to_owned());
         let secrets = manifest.secrets.iter().filter(|(_, declared)| !secret(declared.usage));
+        let tokens = manifest.tokens.keys().filter(|_| !secret(SecretUse::Http));
         let keys = manifest.keys.iter().filter(|(_, declared)| !key(declared.usage));
         let dirs = manifest.dirs.keys().filter(|_| !directories);
         let outputs = manifest.outputs.keys().filter(|_| !uses(&["attest:step/outputs"]));
         secrets
             .map(|(name, _)| format!("secrets.{name}"))
+            .chain(tokens.map(|name| format!("tokens.{name}")))
             .chain(keys.map(|(name, _)| format!("keys.{name}")))
             .chain(dirs.map(|name| format!("dirs.{name}")))
             .chain(one("http", !manifest.http.is_empty(), uses(&["wasi:http/outgoing-handler", "attest:step/http"])))
@@ -216,26 +218,19 @@ fn coverage(interface: &Interface, kind: StepKind, manifest: &Manifest, componen
     if interface.in_commands && kind == StepKind::Command {
         return Coverage::Always;
     }
-    let declared = |sections: &[Section]| -> Vec<Section> {
-        sections.iter().copied().filter(|section| section.is_in(manifest)).collect()
-    };
     match interface.need {
         Need::Nothing => Coverage::Always,
         Need::Never(why) => Coverage::Never(why),
-        Need::All(sections) => {
-            let declared = declared(sections);
-            if declared.len() == sections.len() {
-                return Coverage::Declared(declared);
+        Need::All(_) | Need::Any(_) | Need::AllAndAny(..) => {
+            let (all, any) = interface.need.sections();
+            let (mut declared, mut missing): (Vec<Section>, Vec<Section>) =
+                all.iter().copied().partition(|section| section.is_in(manifest));
+            let one: Vec<Section> = any.iter().copied().filter(|section| section.is_in(manifest)).collect();
+            if one.is_empty() && !any.is_empty() {
+                missing.push(proposed(any, component));
             }
-            Coverage::Undeclared(sections.iter().copied().filter(|section| !declared.contains(section)).collect())
-        }
-        Need::Any(sections) => {
-            let declared = declared(sections);
-            if declared.is_empty() {
-                Coverage::Undeclared(vec![proposed(sections, component)])
-            } else {
-                Coverage::Declared(declared)
-            }
+            declared.extend(one);
+            if missing.is_empty() { Coverage::Declared(declared) } else { Coverage::Undeclared(missing) }
         }
     }
 }
@@ -244,7 +239,12 @@ fn coverage(interface: &Interface, kind: StepKind, manifest: &Manifest, componen
 fn proposed(sections: &[Section], component: &Component) -> Section {
     let needed = |section: &Section| {
         INTERFACES.iter().any(|other| {
-            matches!(other.need, Need::All(all) if all.contains(section)) && imports(component, other.name)
+            let wants = match other.need {
+                Need::All(all) => all.contains(section),
+                Need::AllAndAny(all, any) => all.contains(section) || any.contains(section),
+                Need::Nothing | Need::Any(_) | Need::Never(_) => false,
+            };
+            wants && imports(component, other.name)
         })
     };
     // Of an empty list nothing can be proposed; there is none in the table.
@@ -306,6 +306,8 @@ mod tests {
 
     const HTTP: &str = "[http]\nallow = [\"https://example.com\"]\nwhy = \"w\"\n";
     const HTTP_SECRET: &str = "[http]\nallow = [\"https://example.com\"]\nwhy = \"w\"\n[secrets.a]\nwhy = \"w\"";
+    const TOKEN: &str =
+        "[http]\nallow = [\"https://example.com\"]\nwhy = \"w\"\n[tokens.a]\naudience = \"sts\"\nwhy = \"w\"";
     const REVEAL: &str = "[secrets.a]\nuse = \"reveal\"\nwhy = \"w\"";
     const SIGN: &str = "[keys.a]\nuse = \"sign\"\nformats = [\"raw\"]\nwhy = \"w\"";
     const DERIVE: &str = "[keys.a]\nuse = \"derive\"\nwhy = \"w\"";
@@ -313,13 +315,15 @@ mod tests {
     const EVERYTHING: &str = "[dirs.a]\nmode = \"read\"\nwhy = \"w\"\n[summary]\nwhy = \"w\"\n[annotations]\nwhy = \"w\"\n\
         [outputs.a]\nwhy = \"w\"\n[keys.s]\nuse = \"sign\"\nformats = [\"raw\"]\nwhy = \"w\"\n[keys.d]\nuse = \"derive\"\nwhy = \"w\"\n\
         [http]\nallow = [\"https://example.com\"]\nwhy = \"w\"\n[secrets.h]\nwhy = \"w\"\n[secrets.r]\nuse = \"reveal\"\nwhy = \"w\"\n\
-        [secrets.e]\nuse = \"env\"\nvariable = \"A\"\nwhy = \"w\"\n";
+        [secrets.e]\nuse = \"env\"\nvariable = \"A\"\nwhy = \"w\"\n[tokens.t]\naudience = \"sts\"\nwhy = \"w\"\n";
 
     #[test]
     fn an_import_needs_its_declaration() {
         let declarations = [
             ("attest:step/secrets@0.1.0", REVEAL),
             ("attest:step/secrets@0.1.0", HTTP_SECRET),
+            ("attest:step/secrets@0.1.0", TOKEN),
+            ("attest:step/http@0.1.0", TOKEN),
             ("attest:step/reveal@0.1.0", REVEAL),
             ("attest:step/http@0.1.0", HTTP_SECRET),
             ("attest:step/signing@0.1.0", SIGN),
@@ -343,6 +347,7 @@ mod tests {
             ("attest:step/derive@0.1.0", SIGN),
             ("wasi:filesystem/types@0.2.0", DERIVE),
             ("attest:step/reveal@0.1.0", HTTP_SECRET),
+            ("attest:step/reveal@0.1.0", TOKEN),
             ("attest:step/http@0.1.0", HTTP),
             ("attest:step/http@0.1.0", REVEAL),
         ] {
@@ -351,6 +356,20 @@ mod tests {
         for import in ["attest:step/log@0.1.0", "wasi:io/streams@0.2.6", "wasi:random/random@0.2.0"] {
             assert!(check("", &[import]).is_ok(), "{import}");
         }
+    }
+
+    #[test]
+    fn what_covers_an_import_is_named() {
+        let by = |sections: &str, import: &str| {
+            let imports = CheckedStep::imports(&manifest(sections), &component(&[import], &["run"]));
+            imports.into_iter().next().map(|import| import.coverage)
+        };
+        let http = "attest:step/http@0.1.0";
+        assert_eq!(by(TOKEN, http), Some(Coverage::Declared(vec![Section::Http, Section::Token])));
+        assert_eq!(by(HTTP_SECRET, http), Some(Coverage::Declared(vec![Section::Http, Section::HttpSecret])));
+        assert_eq!(by(HTTP, http), Some(Coverage::Undeclared(vec![Section::HttpSecret])));
+        assert_eq!(by(REVEAL, http), Some(Coverage::Undeclared(vec![Section::Http, Section::HttpSecret])));
+        assert_eq!(by(TOKEN, "attest:step/secrets@0.1.0"), Some(Coverage::Declared(vec![Section::Token])));
     }
 
     #[test]
@@ -419,6 +438,7 @@ mod tests {
             "secrets.e",
             "secrets.h",
             "secrets.r",
+            "tokens.t",
             "keys.d",
             "keys.s",
             "dirs.a",

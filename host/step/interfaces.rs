@@ -38,8 +38,29 @@ pub enum Need {
     Any(&'static [Section]),
     /// All of these sections.
     All(&'static [Section]),
+    /// All of the first, and one of the second.
+    AllAndAny(&'static [Section], &'static [Section]),
     /// More than any manifest can give: why.
     Never(&'static str),
+}
+
+impl Need {
+    /// The sections of which all are needed, and those of which one is.
+    pub const fn sections(self) -> (&'static [Section], &'static [Section]) {
+        match self {
+            Self::Nothing | Self::Never(_) => (&[], &[]),
+            Self::Any(any) => (&[], any),
+            Self::All(all) => (all, &[]),
+            Self::AllAndAny(all, any) => (all, any),
+        }
+    }
+
+    /// Them, in words.
+    fn phrase(self) -> String {
+        let (all, any) = self.sections();
+        let (every, one) = (phrases(all, " and "), phrases(any, " or "));
+        if all.is_empty() || any.is_empty() { every + &one } else { format!("{every}, and {one}") }
+    }
 }
 
 /// A section of a manifest, as far as imports need it.
@@ -51,6 +72,8 @@ pub enum Section {
     HttpSecret,
     /// A secret that is revealed.
     RevealedSecret,
+    /// A token.
+    Token,
     /// A key that signs.
     SigningKey,
     /// A key to derive from.
@@ -67,10 +90,11 @@ pub enum Section {
 
 impl Section {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Http,
         Self::HttpSecret,
         Self::RevealedSecret,
+        Self::Token,
         Self::SigningKey,
         Self::DerivationKey,
         Self::Directory,
@@ -84,6 +108,7 @@ impl Section {
         match self {
             Self::Http => "[http]",
             Self::HttpSecret | Self::RevealedSecret => "[secrets.NAME]",
+            Self::Token => "[tokens.NAME]",
             Self::SigningKey | Self::DerivationKey => "[keys.NAME]",
             Self::Directory => "[dirs.NAME]",
             Self::Output => "[outputs.NAME]",
@@ -98,6 +123,7 @@ impl Section {
             Self::Http => "allow = [\"https://HOST\"]\nwhy = \"…\"",
             Self::HttpSecret => "use = \"http\"\nwhy = \"…\"",
             Self::RevealedSecret => "use = \"reveal\"\nwhy = \"…\"",
+            Self::Token => "audience = \"https://HOST\"\nwhy = \"…\"",
             Self::SigningKey => "use = \"sign\"\nformats = [\"raw\"]\nwhy = \"…\"",
             Self::DerivationKey => "use = \"derive\"\nwhy = \"…\"",
             Self::Directory => "mode = \"read\"\nwhy = \"…\"",
@@ -116,6 +142,7 @@ impl Section {
             Self::Http => "`[http]`",
             Self::HttpSecret => "`[secrets.NAME]` with `use = \"http\"`",
             Self::RevealedSecret => "`[secrets.NAME]` with `use = \"reveal\"`",
+            Self::Token => "`[tokens.NAME]`",
             Self::SigningKey => "`[keys.NAME]` with `use = \"sign\"`",
             Self::DerivationKey => "`[keys.NAME]` with `use = \"derive\"`",
             Self::Directory => "`[dirs.NAME]`",
@@ -133,6 +160,7 @@ impl Section {
             Self::Http => !manifest.http.is_empty(),
             Self::HttpSecret => secret(&[SecretUse::Http]),
             Self::RevealedSecret => secret(&[SecretUse::Reveal]),
+            Self::Token => !manifest.tokens.is_empty(),
             Self::SigningKey => key(KeyUse::Sign),
             Self::DerivationKey => key(KeyUse::Derive),
             Self::Directory => !manifest.dirs.is_empty(),
@@ -161,14 +189,14 @@ pub const INTERFACES: &[Interface] = &[
     interface("attest:step/log", Need::Nothing, "writes messages for whoever reads the job's log, with secrets masked"),
     interface(
         "attest:step/secrets",
-        Need::Any(&[Section::RevealedSecret, Section::HttpSecret]),
-        "opens handles of secrets, which show nothing of them",
+        Need::Any(&[Section::RevealedSecret, Section::HttpSecret, Section::Token]),
+        "opens handles of secrets and tokens, which show nothing of them",
     ),
     interface("attest:step/reveal", Need::All(&[Section::RevealedSecret]), "gives the bytes of a secret, once"),
     interface(
         "attest:step/http",
-        Need::All(&[Section::Http, Section::HttpSecret]),
-        "sends requests into which the host puts secrets that the step does not see",
+        Need::AllAndAny(&[Section::Http], &[Section::HttpSecret, Section::Token]),
+        "sends requests into which the host puts secrets and tokens that the step does not see",
     ),
     interface(
         "attest:step/signing",
@@ -236,12 +264,13 @@ impl Interface {
     pub fn sentence(&self) -> String {
         let needs = match self.need {
             Need::Nothing => "needs nothing".to_owned(),
-            Need::Any(sections) => format!("needs {}", phrases(sections, " or ")),
-            Need::All(sections) => format!("needs {}", phrases(sections, " and ")),
+            Need::Any(_) | Need::All(_) | Need::AllAndAny(..) => format!("needs {}", self.need.phrase()),
             Need::Never(why) => why.to_owned(),
         };
         let commands = match self.need {
-            Need::Any(_) | Need::All(_) if self.in_commands => ", and nothing in a program that exports `wasi:cli/run`",
+            Need::Any(_) | Need::All(_) | Need::AllAndAny(..) if self.in_commands => {
+                ", and nothing in a program that exports `wasi:cli/run`"
+            }
             _ => "",
         };
         format!("{}; {needs}{commands}", self.gives)
@@ -335,8 +364,7 @@ mod tests {
         let page = std::fs::read_to_string(page).unwrap();
         let need = |need: Need| match need {
             Need::Nothing => "nothing".to_owned(),
-            Need::Any(sections) => phrases(sections, " or "),
-            Need::All(sections) => phrases(sections, " and "),
+            Need::Any(_) | Need::All(_) | Need::AllAndAny(..) => need.phrase(),
             Need::Never(why) => format!("never: {why}"),
         };
         let row = |interface: &Interface| {

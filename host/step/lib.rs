@@ -17,7 +17,7 @@ pub use embedded::{MANIFEST_SECTION, Unsearchable, embed_manifest, embedded_mani
 pub use interfaces::{INTERFACES, Interface, Need, Section};
 pub use manifest::{
     About, BadGuestPath, BadManifest, DirectoryDeclaration, GuestPath, HttpDeclaration, KeyDeclaration,
-    LONGEST_MANIFEST, Limits, Manifest, Reason, SecretDeclaration, manifest_schema,
+    LONGEST_MANIFEST, Limits, Manifest, Reason, SecretDeclaration, TokenDeclaration, manifest_schema,
 };
 pub use proposal::{FILL_IN, Proposal, is_unfinished, least_manifest};
 pub use suggestion::{TomlError, parse_toml};

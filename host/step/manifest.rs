@@ -13,7 +13,7 @@ pub use schema::manifest_schema;
 
 use crate::suggestion::parse_toml;
 use attest_evidence::Sha256Digest;
-use attest_evidence::exchange::{Destination, DirectoryMode, KeyFormat, KeyUse, SecretUse};
+use attest_evidence::exchange::{Audience, Destination, DirectoryMode, KeyFormat, KeyUse, SecretUse};
 use attest_evidence::name::{DirectoryName, KeyName, OutputName, SecretName, StepName};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -36,6 +36,10 @@ pub struct Manifest {
     #[serde(default)]
     #[schemars(schema_with = "schema::secrets")]
     pub secrets: BTreeMap<SecretName, SecretDeclaration>,
+    /// Tokens that the broker mints for this one run, by name. No secret has the same name.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::tokens")]
+    pub tokens: BTreeMap<SecretName, TokenDeclaration>,
     /// Keys, by name.
     #[serde(default)]
     #[schemars(schema_with = "schema::keys")]
@@ -105,6 +109,23 @@ pub struct SecretDeclaration {
 
 const fn http() -> SecretUse {
     SecretUse::Http
+}
+
+/// A declared token: the host puts it into requests to its destinations, and the step never sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenDeclaration {
+    /// Whom it is for: what it says in `aud`. An admin of the broker has registered this very audience under the name.
+    #[schemars(schema_with = "schema::audience")]
+    pub audience: Audience,
+    /// Of the audience's own destinations, which its broker keeps, only those below these: `https://HOST/PATH`. Origin and
+    /// path count; empty, all of its own.
+    #[serde(default, deserialize_with = "network::destinations")]
+    #[schemars(schema_with = "schema::destinations")]
+    pub to: Vec<Destination>,
+    /// Why, in a sentence for admins and auditors.
+    #[schemars(schema_with = "schema::why")]
+    pub why: String,
 }
 
 /// A declared key.
@@ -191,6 +212,13 @@ impl Manifest {
         manifest.check()?;
         manifest.digest = Some(Sha256Digest::of(bytes));
         Ok(manifest)
+    }
+
+    /// Where a secret, or a token, of this name shall go at most; empty: wherever it may.
+    pub fn narrowed_to(&self, name: &SecretName) -> &[Destination] {
+        let secret = self.secrets.get(name).map(|declared| &declared.to);
+        let to = secret.or_else(|| self.tokens.get(name).map(|declared| &declared.to));
+        to.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// SHA-256 of the bytes it was read from.

@@ -39,8 +39,9 @@ impl Proposal {
                 missing.extend(sections);
             }
         }
-        // A secret for requests is nothing without them.
-        if missing.contains(&Section::HttpSecret) && manifest.http.is_empty() {
+        // A secret for requests, or a token, is nothing without them.
+        let sent = |section: &Section| matches!(section, Section::HttpSecret | Section::Token);
+        if missing.iter().any(sent) && manifest.http.is_empty() {
             missing.push(Section::Http);
         }
         missing.sort_unstable();
@@ -65,6 +66,7 @@ fn unused_name(section: Section, manifest: &Manifest) -> String {
     let base = match section {
         Section::HttpSecret => "my-token",
         Section::RevealedSecret => "my-secret",
+        Section::Token => "my-service",
         Section::SigningKey => "my-key",
         Section::DerivationKey => "my-derivation-key",
         Section::Directory => "my-directory",
@@ -72,7 +74,10 @@ fn unused_name(section: Section, manifest: &Manifest) -> String {
         Section::Http | Section::Summary | Section::Annotations => "",
     };
     let is_used = |name: &str| match section {
-        Section::HttpSecret | Section::RevealedSecret => manifest.secrets.keys().any(|known| known.as_str() == name),
+        // Secrets and tokens share their names.
+        Section::HttpSecret | Section::RevealedSecret | Section::Token => {
+            manifest.secrets.keys().chain(manifest.tokens.keys()).any(|known| known.as_str() == name)
+        }
         Section::SigningKey | Section::DerivationKey => manifest.keys.keys().any(|known| known.as_str() == name),
         Section::Directory => manifest.dirs.keys().any(|known| known.as_str() == name),
         Section::Output => manifest.outputs.keys().any(|known| known.as_str() == name),
@@ -85,6 +90,7 @@ fn unused_name(section: Section, manifest: &Manifest) -> String {
 /// Whether somebody still has to fill something in.
 pub fn is_unfinished(manifest: &Manifest) -> bool {
     let whys = manifest.secrets.values().map(|declared| &declared.why);
+    let whys = whys.chain(manifest.tokens.values().map(|declared| &declared.why));
     let whys = whys.chain(manifest.keys.values().map(|declared| &declared.why));
     let whys = whys.chain(manifest.dirs.values().map(|declared| &declared.why));
     let whys = whys.chain(manifest.outputs.values().map(|declared| &declared.why));

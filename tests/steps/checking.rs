@@ -59,7 +59,7 @@ fn wanted_stands_against_granted_and_fix_writes_the_rest() {
         "  ok attest:step/log@0.1.0              always          writes messages",
         "  ok attest:step/outputs@0.1.0          [outputs.NAME]  sets values",
         "  NO attest:step/http@0.1.0             nothing         sends requests",
-        "needs `[http]` and `[secrets.NAME]` with `use = \"http\"`",
+        "needs `[http]`, and `[secrets.NAME]` with `use = \"http\"` or `[tokens.NAME]`",
         "[http]\nallow = [\"https://HOST\"]",
     ] {
         assert!(out.stdout.contains(line), "{line}\n{}", out.stdout);

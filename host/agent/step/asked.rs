@@ -6,7 +6,7 @@ use crate::exchange::Recipient;
 use crate::worker::Served;
 use attest_evidence::exchange::{
     BoundDirectory, DirectoryMode, GrantBody, KeyRequest, KeyUse, OriginRequest, Request, SecretRequest, SecretUse,
-    StepIdentity,
+    StepIdentity, TokenRequest,
 };
 use attest_evidence::name::{JobSessionId, Stage};
 
@@ -58,6 +58,11 @@ impl Agent {
             SecretRequest { name: name.clone(), usage: declared.usage, why: declared.why.clone() }
         });
         let secrets = secrets.collect();
+        let tokens = manifest.tokens.iter().map(|(name, declared)| TokenRequest {
+            name: name.clone(),
+            audience: declared.audience.clone(),
+            why: declared.why.clone(),
+        });
         let http = manifest.http.origins().map(|(origin, private)| OriginRequest {
             origin: origin.clone(),
             private,
@@ -79,6 +84,7 @@ impl Agent {
             measurement: None,
             hpke_public_key: recipient.public(),
             secrets,
+            tokens: tokens.collect(),
             keys: asked_keys,
             http: http.collect(),
         };
@@ -97,6 +103,8 @@ pub(super) fn in_words(grant: &GrantBody, asked: &Request) -> Vec<String> {
         };
         format!("{how} {stage}/{} v{}", secret.name, secret.version)
     });
+    let tokens =
+        grant.tokens.iter().map(|token| format!("send a token for {} ({stage}/{})", token.audience, token.name));
     let keys = grant.keys.iter().map(|key| match key.usage {
         KeyUse::Sign => format!("sign with {stage}/{}", key.name),
         KeyUse::Derive => format!("derive from {stage}/{}", key.name),
@@ -109,5 +117,5 @@ pub(super) fn in_words(grant: &GrantBody, asked: &Request) -> Vec<String> {
         true => format!("requests to {}, also in a private network", http.origin),
         false => format!("requests to {}", http.origin),
     });
-    secrets.chain(keys).chain(directories).chain(http).collect()
+    secrets.chain(tokens).chain(keys).chain(directories).chain(http).collect()
 }

@@ -127,6 +127,12 @@ pub enum BadManifest {
         /// Which.
         destination: String,
     },
+    /// A token and a secret of one name.
+    #[error("`{declaration}` has the name of a secret")]
+    NameTwice {
+        /// The token.
+        declaration: String,
+    },
     /// Two directories in one place.
     #[error("`{declaration}` is at {place}, and another directory is there too")]
     PlaceTwice {
@@ -156,8 +162,14 @@ impl Explain for BadManifest {
             }
             Self::Formats { .. } => report("AR-S106").hint("`formats = [\"raw\"]`"),
             Self::Limit { .. } => report("AR-S107"),
-            Self::NoHttp { .. } => report("AR-S108")
-                .hint("list them:\n[http]\nallow = [\"https://HOST\"]\nwhy = \"…\"\nor give the secret another `use`"),
+            Self::NoHttp { declaration } => report("AR-S108").hint(format!(
+                "list them:\n[http]\nallow = [\"https://HOST\"]\nwhy = \"…\"\nor {}",
+                if declaration.starts_with("tokens.") {
+                    "leave the token out"
+                } else {
+                    "give the secret another `use`"
+                }
+            )),
             Self::NotListed { destination, .. } => report("AR-S109")
                 .fact("destination", destination)
                 .hint("add it to `allow` of `[http]`, or take it out of `to`"),
@@ -175,6 +187,8 @@ impl Explain for BadManifest {
             }
             Self::DestinationTwice { .. } => report("AR-S117").hint("list it once"),
             Self::PlaceTwice { .. } => report("AR-S118").hint("give one of them another `at`"),
+            Self::NameTwice { .. } => report("AR-S120")
+                .hint("a step opens secrets and tokens alike, by their names: give one of them another"),
             Self::Description => report("AR-S119").hint("what takes longer to say belongs into a README"),
         }
     }

@@ -1,7 +1,7 @@
 //! What a manifest must be beyond its form: bounded, and free of contradictions.
 
 use super::{BadManifest, LONGEST_WHY, MOST_DECLARATIONS, Manifest};
-use attest_evidence::exchange::{KeyUse, SecretUse};
+use attest_evidence::exchange::{Destination, KeyUse, SecretUse};
 use std::collections::BTreeSet;
 
 /// The longest name of a variable.
@@ -91,12 +91,14 @@ impl Manifest {
         self.check_keys()?;
         self.check_http()?;
         self.check_secrets()?;
+        self.check_tokens()?;
         self.check_directories()
     }
 
     fn check_counts(&self) -> Result<(), BadManifest> {
         let counts = [
             ("secrets", self.secrets.len()),
+            ("tokens", self.tokens.len()),
             ("keys", self.keys.len()),
             ("dirs", self.dirs.len()),
             ("origins in http", self.http.allow.len() + self.http.private.len()),
@@ -104,7 +106,8 @@ impl Manifest {
         ];
         let counts = counts.into_iter().map(|(kind, count)| (kind.to_owned(), count));
         let to = self.secrets.iter().map(|(name, secret)| (format!("`to` of secrets.{name}"), secret.to.len()));
-        match counts.chain(to).find(|(_, count)| *count > MOST_DECLARATIONS) {
+        let tokens = self.tokens.iter().map(|(name, token)| (format!("`to` of tokens.{name}"), token.to.len()));
+        match counts.chain(to).chain(tokens).find(|(_, count)| *count > MOST_DECLARATIONS) {
             Some((kind, count)) => Err(BadManifest::TooMany { kind, count }),
             None => Ok(()),
         }
@@ -112,13 +115,14 @@ impl Manifest {
 
     fn check_reasons(&self) -> Result<(), BadManifest> {
         let secrets = self.secrets.iter().map(|(name, declared)| (format!("secrets.{name}"), &declared.why));
+        let tokens = self.tokens.iter().map(|(name, declared)| (format!("tokens.{name}"), &declared.why));
         let keys = self.keys.iter().map(|(name, declared)| (format!("keys.{name}"), &declared.why));
         let dirs = self.dirs.iter().map(|(name, declared)| (format!("dirs.{name}"), &declared.why));
         let outputs = self.outputs.iter().map(|(name, declared)| (format!("outputs.{name}"), &declared.why));
         let http = (!self.http.is_empty()).then(|| ("http".to_owned(), &self.http.why));
         let summary = self.summary.iter().map(|declared| ("summary".to_owned(), &declared.why));
         let annotations = self.annotations.iter().map(|declared| ("annotations".to_owned(), &declared.why));
-        let named = secrets.chain(keys).chain(dirs).chain(outputs);
+        let named = secrets.chain(tokens).chain(keys).chain(dirs).chain(outputs);
         for (declaration, why) in named.chain(http).chain(summary).chain(annotations) {
             if why.trim().is_empty() || !is_a_sentence(why) {
                 return Err(BadManifest::Why { declaration });
@@ -175,18 +179,8 @@ impl Manifest {
             if usage != SecretUse::Http && !secret.to.is_empty() {
                 return Err(BadManifest::ToWithoutHttp { declaration, usage });
             }
-            if usage == SecretUse::Http && self.http.is_empty() {
-                return Err(BadManifest::NoHttp { declaration });
-            }
-            let mut seen = BTreeSet::new();
-            for destination in &secret.to {
-                let written = format!("{}{}", destination.origin, destination.path.as_str());
-                if !self.http.covers(&destination.origin) {
-                    return Err(BadManifest::NotListed { declaration, destination: written });
-                }
-                if !seen.insert(written.clone()) {
-                    return Err(BadManifest::DestinationTwice { declaration, destination: written });
-                }
+            if usage == SecretUse::Http {
+                self.check_sent(&declaration, &secret.to)?;
             }
             match (usage, &secret.variable) {
                 (SecretUse::Env, None) => return Err(BadManifest::NoVariable { declaration }),
@@ -201,6 +195,36 @@ impl Manifest {
                 }
                 (_, Some(_)) => return Err(BadManifest::VariableWithoutEnv { declaration, usage }),
                 (_, None) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tokens(&self) -> Result<(), BadManifest> {
+        for (name, token) in &self.tokens {
+            // To a step they are alike: it opens both by their names.
+            if self.secrets.contains_key(name) {
+                return Err(BadManifest::NameTwice { declaration: format!("tokens.{name}") });
+            }
+            self.check_sent(&format!("tokens.{name}"), &token.to)?;
+        }
+        Ok(())
+    }
+
+    /// What is put into requests: there are some, and it goes where they go.
+    fn check_sent(&self, declaration: &str, to: &[Destination]) -> Result<(), BadManifest> {
+        let declaration = || declaration.to_owned();
+        if self.http.is_empty() {
+            return Err(BadManifest::NoHttp { declaration: declaration() });
+        }
+        let mut seen = BTreeSet::new();
+        for destination in to {
+            let written = format!("{}{}", destination.origin, destination.path.as_str());
+            if !self.http.covers(&destination.origin) {
+                return Err(BadManifest::NotListed { declaration: declaration(), destination: written });
+            }
+            if !seen.insert(written.clone()) {
+                return Err(BadManifest::DestinationTwice { declaration: declaration(), destination: written });
             }
         }
         Ok(())

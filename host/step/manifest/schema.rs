@@ -2,8 +2,8 @@
 //!
 //! Types of other crates are described here; a test holds both against the same texts.
 
-use super::SecretDeclaration;
 use super::{DirectoryDeclaration, HttpDeclaration, KeyDeclaration, LONGEST_WHY, MOST_DECLARATIONS, Manifest, Reason};
+use super::{SecretDeclaration, TokenDeclaration};
 use attest_evidence::name::LONGEST_NAME;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -53,6 +53,14 @@ pub(super) fn name(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn secrets(generator: &mut SchemaGenerator) -> Schema {
     by_name::<SecretDeclaration>(generator, &format!("^{SEGMENT}(/{SEGMENT})*$"))
+}
+
+pub(super) fn tokens(generator: &mut SchemaGenerator) -> Schema {
+    by_name::<TokenDeclaration>(generator, &format!("^{SEGMENT}(/{SEGMENT})*$"))
+}
+
+pub(super) fn audience(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[!#-\\[\\]-~]+$" })
 }
 
 pub(super) fn keys(generator: &mut SchemaGenerator) -> Schema {

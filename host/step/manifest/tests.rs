@@ -36,6 +36,11 @@ use = "env"
 variable = "NPM_TOKEN"
 why = "is what the old program wants"
 
+[tokens.sts]
+audience = "https://sts.example.org"
+to = ["https://registry.npmjs.org/sts"]
+why = "asks for the release role"
+
 [http]
 allow = ["https://registry.npmjs.org", "https://*.example.org", "http://127.0.0.1:8080"]
 private = ["https://registry.internal:5000"]
@@ -80,6 +85,9 @@ fn a_manifest_is_read_and_known_by_its_bytes() {
     let uses = ["release/npm-token", "pin", "legacy"].map(|name| secret(name).usage);
     assert_eq!(uses, [SecretUse::Http, SecretUse::Reveal, SecretUse::Env]);
     assert_eq!(secret("release/npm-token").to[0].path.as_str(), "/widget");
+    let token = &manifest.tokens[&"sts".parse::<SecretName>().unwrap()];
+    assert_eq!((token.audience.as_str(), token.to.len()), ("https://sts.example.org", 1));
+    assert_eq!(manifest.narrowed_to(&"sts".parse().unwrap()), token.to);
     assert_eq!(secret("legacy").variable.as_deref(), Some("NPM_TOKEN"));
     let places = manifest.dirs.iter().map(|(name, directory)| directory.place(name).to_string());
     assert_eq!(places.collect::<Vec<_>>(), ["/dist", "."]);
@@ -98,6 +106,8 @@ fn what_is_wrong_in_its_form_is_refused_with_its_line_and_the_nearest_name() {
     assert_eq!(meant("mode = \"write\"", "mode = \"wirte\""), (line("mode = \"write\""), "write".into()));
     assert_eq!(meant("variable =", "varable ="), (line("variable ="), "variable".into()));
     assert_eq!(meant("formats =", "format ="), (line("formats ="), "formats".into()));
+    assert_eq!(meant("[tokens.sts]", "[token.sts]"), (line("[tokens.sts]"), "tokens".into()));
+    assert_eq!(meant("audience =", "audienc ="), (line("audience ="), "audience".into()));
     assert_eq!(meant("private =", "privat ="), (line("private ="), "private".into()));
     assert_eq!(meant("at =", "ta ="), (line("at ="), "at".into()));
     assert_eq!(meant("[summary]\nwhy", "[summary]\nwhat"), (line("[summary]") + 1, "why".into()));
@@ -124,6 +134,10 @@ fn what_is_wrong_in_its_form_is_refused_with_its_line_and_the_nearest_name() {
         ("https://*.example.org", "https://user@example.org"),
         ("https://registry.npmjs.org/widget", "https://registry.npmjs.org/a/../b"),
         ("https://registry.npmjs.org/widget", "registry.npmjs.org"),
+        ("audience = \"https://sts.example.org\"", "audience = \"\""),
+        ("audience = \"https://sts.example.org\"", "audience = \"a b\""),
+        ("audience = \"https://sts.example.org\"", "audience = \"a\\u001b\""),
+        ("audience = \"https://sts.example.org\"", "audience = [\"a\"]"),
         ("[dirs.dist]", "[dirs.\"../x\"]"),
         ("[dirs.dist]", "[dirs.\"a/b\"]"),
         ("[dirs.dist]", "[dirs.\"a\\u001b[2J\"]"),
@@ -187,6 +201,18 @@ fn what_contradicts_itself_is_refused() {
             declaration: "secrets.release/npm-token".into(),
             destination: "https://registry.npmjs.org/widget".into()
         }
+    );
+    assert_eq!(refused("[tokens.sts]", "[tokens.pin]"), BadManifest::NameTwice { declaration: "tokens.pin".into() });
+    let of_sts = BadManifest::Why { declaration: "tokens.sts".into() };
+    assert_eq!(refused("why = \"asks for the release role\"", "why = \"\""), of_sts);
+    assert_eq!(
+        refused("https://registry.npmjs.org/sts", "https://elsewhere.example/v1"),
+        BadManifest::NotListed { declaration: "tokens.sts".into(), destination: "https://elsewhere.example/v1".into() }
+    );
+    let no_secret = GOOD.replacen("to = [\"https://registry.npmjs.org/widget\"]", "use = \"reveal\"", 1);
+    assert_eq!(
+        Manifest::parse(no_secret.replacen(http, "", 1).as_bytes()).unwrap_err(),
+        BadManifest::NoHttp { declaration: "tokens.sts".into() }
     );
     assert_eq!(
         refused("use = \"reveal\"", "use = \"reveal\"\nto = [\"https://registry.npmjs.org\"]"),
@@ -309,6 +335,10 @@ fn schema_and_parser_refuse_the_same_forms() {
         ("https://*.example.org", "http://example.org"),
         ("https://*.example.org", "example.org"),
         ("https://*.example.org", "https://example.org/x"),
+        ("audience = \"https://sts.example.org\"", "audience = \"a b\""),
+        ("audience = \"https://sts.example.org\"", "audience = \"a\\\\b\""),
+        ("audience = \"https://sts.example.org\"\n", ""),
+        ("[tokens.sts]", "[tokens.\"a//b\"]"),
         ("why = \"signs the release\"", "why = \"\""),
         ("why = \"signs the release\"", "why = \" \""),
         ("why = \"signs the release\"", "why = \"a\\nb\""),
@@ -323,6 +353,7 @@ fn schema_and_parser_refuse_the_same_forms() {
     for (from, to) in [
         ("https://*.example.org", "https://[2001:db8::1]:8443"),
         ("https://*.example.org", "http://localhost"),
+        ("audience = \"https://sts.example.org\"", "audience = \"//iam.example/~x?a=[b]\""),
         ("at = \".\"", "at = \"/\""),
         ("at = \".\"", "at = \"/source/src-1.0\""),
         ("[secrets.pin]", "[secrets.\"a/b/c_d.e\"]"),

@@ -3,11 +3,11 @@
 use crate::bindings::attest::step::{reveal, secrets};
 use crate::error::{Error, Result};
 
-/// A secret that the step may have used, and does not see: [`Request`](crate::http::Request) says in which place.
+/// A secret, or a token, that the step may have used, and does not see: [`Request`](crate::http::Request) says in which place.
 pub struct Secret(pub(crate) secrets::Secret);
 
 impl Secret {
-    /// The handle of a declared secret.
+    /// The handle of a declared secret or token.
     pub fn open(name: &str) -> Result<Self> {
         secrets::open(name).map(Self).map_err(|error| Error::not_declared("secret", name, error))
     }

@@ -15,7 +15,8 @@ pub fn manifest(bytes: &[u8]) {
     match Manifest::parse(bytes) {
         Ok(manifest) => {
             assert_eq!(manifest.digest(), Sha256Digest::of(bytes));
-            let counts = [manifest.secrets.len(), manifest.keys.len(), manifest.dirs.len(), manifest.outputs.len()];
+            let Manifest { secrets, tokens, keys, dirs, outputs, .. } = &manifest;
+            let counts = [secrets.len(), tokens.len(), keys.len(), dirs.len(), outputs.len()];
             assert!(counts.into_iter().all(|count| count <= 64));
         }
         Err(refused) => shown(&refused.report()),

@@ -30,7 +30,8 @@ pub struct Request<'a, S = Plain> {
 /// A request without secrets: it goes through `wasi:http/outgoing-handler`, and needs `[http]`.
 pub struct Plain(());
 
-/// A request with secrets: it goes through `attest:step/http`, and needs `[http]` and `[secrets.NAME]`.
+/// A request with secrets: it goes through `attest:step/http`, and needs `[http]`, and `[secrets.NAME]`
+/// or `[tokens.NAME]`.
 pub struct WithSecrets<'a>(Vec<SecretUse<'a>>);
 
 /// The way that a request goes: a type, so that a component imports the one that it uses.
