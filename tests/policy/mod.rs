@@ -163,6 +163,9 @@ fn p03_names_that_read_as_others_come_in_nowhere() {
             &["runner", "token", name, "--isolation", "agent"],
             &["lease", "revoke", "--secret", &staged],
             &["lease", "revoke", "--key", &staged],
+            &["lease", "revoke", "--token", &staged],
+            &["audience", "set", name, "--stage", "prod", "--audience", "a", "--to", "https://a.example"],
+            &["audience", "delete", name, "--stage", "prod"],
         ] {
             assert_eq!(office.broker.admin(command).status, 2, "{command:?}");
         }

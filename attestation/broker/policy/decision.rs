@@ -99,6 +99,8 @@ pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Reque
         };
         question(action, Kind::Secret, secret.name.as_str(), &secret.why)
     });
+    let tokens =
+        request.tokens.iter().map(|token| question(Action::Mint, Kind::Audience, token.name.as_str(), &token.why));
     let keys = request.keys.iter().map(|key| {
         let action = match key.usage {
             KeyUse::Sign => Action::Sign,
@@ -120,7 +122,7 @@ pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Reque
         }),
         ..question(Action::Use, Kind::Directory, directory.name.as_str(), &directory.why)
     });
-    secrets.chain(keys).chain(directories).chain(http).collect()
+    secrets.chain(tokens).chain(keys).chain(directories).chain(http).collect()
 }
 
 impl Decision {

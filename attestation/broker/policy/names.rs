@@ -20,9 +20,10 @@ pub(super) fn check(uid: &EntityUid) -> Result<(), String> {
             Err(error) => Err(format!("{uid} can't be: {error}")),
         },
         "Step" if id.parse::<Sha256Digest>().is_err() => wanted("a component's SHA-256, 64 hexadecimal digits"),
-        "Secret" if staged().is_none_or(|name| name.parse::<SecretName>().is_err()) => wanted("`STAGE/NAME`"),
+        "Secret" | "Audience" if staged().is_none_or(|name| name.parse::<SecretName>().is_err()) => {
+            wanted("`STAGE/NAME`")
+        }
         "Key" | "Directory" if staged().is_none_or(|name| name.parse::<KeyName>().is_err()) => wanted("`STAGE/NAME`"),
-        "Audience" if staged().is_none_or(str::is_empty) => wanted("`STAGE/NAME`"),
         "Destination" if staged().is_none_or(|name| Origin::try_from(name.to_owned()).is_err()) => {
             wanted("`STAGE/SCHEME://HOST[:PORT]`, such as `prod/https://registry.example`,")
         }

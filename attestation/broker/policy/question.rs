@@ -156,7 +156,7 @@ impl FromStr for Asked {
         let (stage, name) = resource.split_once('/').ok_or_else(wanted)?;
         let stage = stage.parse().map_err(|_| wanted())?;
         let checked = match kind {
-            Kind::Secret => name.parse::<SecretName>().map(drop),
+            Kind::Secret | Kind::Audience => name.parse::<SecretName>().map(drop),
             Kind::Key | Kind::Directory => name.parse::<KeyName>().map(drop),
             Kind::Destination => {
                 return match Origin::try_from(name.to_owned()) {
@@ -164,9 +164,6 @@ impl FromStr for Asked {
                     Err(error) => Err(format!("{}: {error}", wanted())),
                 };
             }
-            // What these are called, whoever will serve them says.
-            Kind::Audience if name.is_empty() => return Err(wanted()),
-            Kind::Audience => Ok(()),
         };
         checked.map_err(|error| format!("{}: {error}", wanted()))?;
         Ok(Self { action, kind, stage, name: name.to_owned() })
@@ -557,6 +554,7 @@ mod tests {
             "sign key prod/release",
             "reveal secret dev/a/b",
             "use directory staging/dist",
+            "mint audience prod/release/sts",
             "send destination dev/https://example.com",
         ] {
             assert_eq!(text.parse::<Asked>().unwrap().to_string(), text);
@@ -572,6 +570,8 @@ mod tests {
             "sign key prod/A",
             "reveal secret prod/a/../b",
             "use directory prod/*",
+            "mint audience prod/https://sts.example",
+            "use audience prod/sts",
             "send destination dev/example.com",
             "send destination dev/https://Example.com",
         ] {

@@ -242,6 +242,11 @@ fn what_is_not_there_can_not_be_named() {
         };
         assert!(found.contains(reason), "{found}");
     }
+    for audience in ["cloud", "prod/", "prod/https://sts.example", "production/cloud"] {
+        let rule =
+            format!("permit (principal, action == Action::\"mint\", resource == Audience::{audience:?}) {proof};");
+        assert!(matches!(refused(&rule), PolicyError::Unknown { .. }), "{audience}: {:?}", refused(&rule));
+    }
     for (principal, reason) in [
         ("principal == Step::\"hello\"", "SHA-256"),
         ("principal in Runner::\"Builder\"", "runner name"),
