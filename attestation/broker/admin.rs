@@ -8,6 +8,7 @@ macro_rules! narrate {
 }
 
 mod alarm;
+mod audience;
 mod issuer;
 mod lease;
 mod policy;
@@ -86,6 +87,9 @@ enum Action {
     /// Set and delete secrets
     #[command(subcommand)]
     Secret(secret::Secret),
+    /// Say for whom tokens are minted
+    #[command(subcommand)]
+    Audience(audience::Audience),
     /// Check policies, try them, and put them in force
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -128,6 +132,7 @@ pub fn run(command: Command) -> ExitCode {
             Action::Lease(lease) => lease.run(global).await,
             Action::Alarm(alarm) => alarm.run(global).await,
             Action::Secret(secret) => secret.run(global).await,
+            Action::Audience(audience) => audience.run(global).await,
             Action::Policy(policy) => policy.run(global).await,
         }
     });

@@ -8,6 +8,7 @@ use crate::leases::{Gathering, KnownLeases, Taken};
 use crate::policy::{Policy, PolicyError};
 use crate::refusals::Refusals;
 use crate::store::{Store, StoreError};
+use crate::tokens::TokenIssuer;
 use attest_evidence::UnixSeconds;
 use attest_evidence::report::{Explain, Report};
 use attest_evidence::time::Clock;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub heartbeat_seconds: u32,
     /// Seconds after which a job session ends, whatever the job says.
     pub session_seconds: u64,
+    /// What tokens say in `iss`. Without it none is minted.
+    pub token_issuer: Option<TokenIssuer>,
 }
 
 impl Settings {
@@ -46,6 +49,7 @@ impl Default for Settings {
             lease_seconds: 15 * 60,
             heartbeat_seconds: 10,
             session_seconds: 6 * 60 * 60,
+            token_issuer: None,
         }
     }
 }

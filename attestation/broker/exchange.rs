@@ -4,11 +4,13 @@ mod closing;
 mod grant;
 mod job;
 mod session;
+mod token;
 mod verdict;
 
 pub use grant::{Grant, GrantError};
 pub use job::{Job, JobRefused, VerifiedJob};
 use session::SessionRefused;
+use token::MintRefused;
 use verdict::Concluded;
 
 use crate::alarms::{Alarm, AlarmKind};
@@ -116,7 +118,8 @@ impl Broker {
         }
         let decision = decision?;
         let secrets = self.open_secrets(&request).await?;
-        let grant = Grant::issue(self, &host, &job, &decision, &request, &secrets)?;
+        let minting = self.minting(&host, &job, &request).await?;
+        let grant = Grant::issue(self, &host, &job, &decision, &request, &secrets, minting.as_ref())?;
 
         let (references, nonce) = (references_version, &exchange.challenge.nonce);
         let concluded = Concluded { host: &host, job: &job, decision: &decision, request: &request, nonce, references };
@@ -330,6 +333,8 @@ pub(crate) enum Refused {
     #[error("secret `{0}` may go nowhere: it has no destination")]
     NoDestination(String),
     #[error(transparent)]
+    Token(#[from] MintRefused),
+    #[error(transparent)]
     Grant(#[from] GrantError),
     #[error("what was concluded can't be written down: {0}")]
     Verdict(#[from] EarRefused),
@@ -351,6 +356,7 @@ impl Refused {
             | Self::Denied(_)
             | Self::NoSecret(_)
             | Self::NoDestination(_)
+            | Self::Token(_)
             | Self::Grant(_)
             | Self::Verdict(_) => true,
         }
@@ -419,6 +425,7 @@ impl Explain for Refused {
             )),
             Self::NoSecret(_) => report("AR-P403", Fault::Refused)
                 .hint("an admin sets it: `attest-broker secret set NAME --stage STAGE`"),
+            Self::Token(refused) => refused.report(),
             Self::Grant(error) => error.report(),
             Self::Verdict(_) => report("AR-X304", Fault::Bug),
         }
@@ -538,6 +545,7 @@ impl Serialize for GrantedEntry<'_> {
         map.serialize_entry("expires", &body.expires)?;
         map.serialize_entry("request", self.request)?;
         map.serialize_entry("secrets", &names)?;
+        map.serialize_entry("tokens", self.grant.minted())?;
         map.serialize_entry("keys", &keys)?;
         map.serialize_entry("policy_version", &self.decision.policy_version())?;
         map.serialize_entry("rules", self.decision.rules())?;

@@ -150,6 +150,10 @@ pub enum Purpose {
     LeaseKeys,
     /// The secret of the webhook.
     Webhook,
+    /// Registrations of audiences.
+    Audiences,
+    /// The keys that tokens are signed with.
+    TokenKeys,
     /// Secrets of one stage.
     Secrets(Stage),
 }
@@ -160,6 +164,8 @@ impl Purpose {
             Self::BrokerKeys => "broker-keys".to_owned(),
             Self::LeaseKeys => "lease-keys".to_owned(),
             Self::Webhook => "webhook".to_owned(),
+            Self::Audiences => "audiences".to_owned(),
+            Self::TokenKeys => "token-keys".to_owned(),
             Self::Secrets(stage) => format!("secrets/{stage}"),
         }
     }
@@ -169,6 +175,8 @@ impl Purpose {
             Self::BrokerKeys => "broker's keys",
             Self::LeaseKeys => "key of a lease",
             Self::Webhook => "webhook's secret",
+            Self::Audiences => "registration of an audience",
+            Self::TokenKeys => "token key",
             Self::Secrets(_) => "secret",
         }
     }

@@ -1,5 +1,6 @@
 //! HTTP over TLS, bounded in every direction.
 
+mod discovery;
 mod metrics;
 mod refusal;
 mod routes;

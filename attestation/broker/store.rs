@@ -4,6 +4,7 @@
 //! while it was committing the last: many exchanges, one sync (group commit).
 
 mod alarms;
+mod audiences;
 mod boots;
 mod clock;
 mod error;
@@ -19,6 +20,7 @@ mod writer;
 
 pub(crate) use alarms::record_alarm;
 pub use alarms::{AlarmRow, AlarmSent, RecordAlarm, SetWebhook, WebhookRow};
+pub use audiences::{AddTokenKey, AudienceRow, DeleteAudience, Rotation, SetAudience};
 pub(crate) use boots::remember;
 pub use boots::{ApplyReferences, BootRow, SeeBoot, Seen};
 pub use clock::{LeaseClockRow, SetLeaseClock};

@@ -66,8 +66,11 @@ pub(super) struct Which {
     /// All that hold this key
     #[arg(long, value_name = "STAGE/NAME", value_parser = staged::<KeyName>)]
     key: Option<String>,
+    /// All that hold a token for this audience. Tokens stay good until they expire: ten minutes at most
+    #[arg(long, value_name = "STAGE/NAME", value_parser = staged::<SecretName>)]
+    token: Option<String>,
     /// All of them
-    #[arg(long, conflicts_with_all = ["lease", "runner", "job", "component", "secret", "key"])]
+    #[arg(long, conflicts_with_all = ["lease", "runner", "job", "component", "secret", "key", "token"])]
     all: bool,
 }
 
@@ -175,6 +178,7 @@ impl Lease {
                     component: which.component,
                     secret: which.secret,
                     key: which.key,
+                    token: which.token,
                 };
                 let audit = admin_entry("lease revoke", &filter)?;
                 let revoke = RevokeLeases { filter, at: SystemClock.now(), audit };

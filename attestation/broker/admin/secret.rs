@@ -52,10 +52,10 @@ pub(super) enum Secret {
     },
 }
 
-/// Where a secret may go, in requests that carry it: none, unless this says so.
+/// Where a secret, or a token, may go, in requests that carry it: nowhere, unless this says so.
 #[derive(Debug, Args)]
 pub(super) struct Routes {
-    /// Requests to here may carry the secret: `https://HOST[:PORT][/PATH]`; may be repeated
+    /// Requests to here may carry it: `https://HOST[:PORT][/PATH]`; may be repeated
     #[arg(long = "to", value_name = "URL")]
     to: Vec<Destination>,
     /// With this method only; may be repeated. Default: all but OPTIONS
@@ -71,10 +71,10 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    fn destinations(self) -> Result<Destinations, Report> {
+    pub(super) fn destinations(self) -> Result<Destinations, Report> {
         let Self { to, methods, places, private } = self;
         if to.len() > Destinations::MOST {
-            let what = format!("a secret has at most {} destinations", Destinations::MOST);
+            let what = format!("a secret or token has at most {} destinations", Destinations::MOST);
             return Err(Report::new("AR-P502", Fault::Usage, what));
         }
         let narrowed = |destination: Destination| Destination {

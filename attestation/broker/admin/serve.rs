@@ -4,6 +4,7 @@ use super::state::State;
 use super::{Global, print};
 use crate::broker::Settings;
 use crate::server::Server;
+use crate::tokens::TokenIssuer;
 use attest_evidence::exchange::Pins;
 use attest_evidence::name::BrokerId;
 use attest_evidence::report::{Explain as _, Fault, Report};
@@ -36,6 +37,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().session_seconds,
           value_parser = clap::value_parser!(u64).range(1..=7 * 86_400))]
     session_seconds: u64,
+    /// Mint tokens, which say this in `iss`: https://HOST[:PORT][/PATH]. Whoever shall believe them finds
+    /// .well-known/openid-configuration and .well-known/jwks.json there: have a proxy pass these two on to the broker
+    #[arg(long, value_name = "URL")]
+    token_issuer: Option<TokenIssuer>,
     /// Serve until standard input ends: for whoever starts a broker of their own
     #[arg(long)]
     until_stdin_ends: bool,
@@ -63,6 +68,7 @@ impl Serve {
             lease_seconds: self.lease_seconds,
             heartbeat_seconds: self.heartbeat_seconds,
             session_seconds: self.session_seconds,
+            token_issuer: self.token_issuer,
             ..Settings::default()
         };
         let broker = Arc::new(state.broker(settings).await?);
@@ -70,6 +76,7 @@ impl Serve {
         if let Err(error) = broker.policy().await {
             tracing::error!(%error, "the policy in force can't be used: nothing will be granted");
         }
+        broker.begin_tokens().await.map_err(|error| error.report())?;
         let server =
             Server::bind(Arc::clone(&broker), self.listen, self.names).await.map_err(|error| error.report())?;
         let server = match self.metrics {

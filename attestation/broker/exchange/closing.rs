@@ -9,7 +9,7 @@ use crate::signatures::AwsLc;
 use crate::store::{Consumed, Exposure, ReleaseLease, ShownAtEnd};
 use attest_appraisal::{BootCounts, HostRefused, Purpose, QuotedHost};
 use attest_evidence::digest::to_hex;
-use attest_evidence::exchange::{Exchange, LeaseClose, LeaseMessage, Ledger, SecretLedger};
+use attest_evidence::exchange::{Exchange, LeaseClose, LeaseMessage, Ledger, SecretLedger, TokenLedger};
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_evidence::tpm::PcrValues;
 use data_encoding::BASE64;
@@ -143,6 +143,9 @@ impl Broker {
         });
         let unused = ledger.as_ref().map(Ledger::unused);
         let exposed = ledger.iter().flat_map(|ledger| &ledger.secrets).filter_map(exposure).collect::<Vec<_>>();
+        // Of a token there is nothing to mark: it is gone by itself, soon.
+        let told = |token: &TokenLedger| Some((token.name.clone(), token.exposed.clone()?));
+        let tokens = ledger.iter().flat_map(|ledger| &ledger.tokens).filter_map(told).collect::<Vec<_>>();
         let body = json!({
             "lease": lease,
             "how": signal,
@@ -156,11 +159,11 @@ impl Broker {
             let facts = json!({ "lease": lease, "runner": row.runner.name, "closing": closing });
             Alarm::about(&audit, AlarmKind::MachineChanged, lease.as_str(), facts)
         });
-        let exposures = if exposed.is_empty() {
+        let exposures = if exposed.is_empty() && tokens.is_empty() {
             None
         } else {
             let names: Vec<_> = exposed.iter().map(|exposed| (&exposed.name, &exposed.place)).collect();
-            let facts = json!({ "lease": lease, "runner": row.runner.name, "secrets": names });
+            let facts = json!({ "lease": lease, "runner": row.runner.name, "secrets": names, "tokens": tokens });
             Some(Alarm::raise(AlarmKind::SecretExposed, lease.as_str(), self.wall(), facts)?)
         };
         let shown = ShownAtEnd { outcome: closing.word(), runner: row.id, clock, alarm, exposed, exposures };

@@ -5,10 +5,12 @@ use crate::broker::Broker;
 use crate::keys::{BrokerKeys, KeyError, Purpose};
 use crate::policy::Decision;
 use crate::store::LeaseRow;
+use crate::tokens::{Holder, Minted, MintedToken, Minting};
 use attest_appraisal::{AppraisedHost, BootCounts};
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::{
-    GrantBody, GrantedKey, GrantedOrigin, GrantedSecret, HPKE_INFO, LEASE_EXPORT, Request, SealedSecret, SecretUse,
+    GrantBody, GrantedKey, GrantedOrigin, GrantedSecret, GrantedToken, HPKE_INFO, LEASE_EXPORT, Request, SealedSecret,
+    SecretUse,
 };
 use attest_evidence::name::{AuditId, LeaseId};
 use attest_evidence::report::{Explain, Fault, Report};
@@ -24,6 +26,7 @@ use hpke::{Deserializable as _, Kem, OpModeS, Serializable as _, setup_sender};
 pub struct Grant {
     body: GrantBody,
     lease: LeaseRow,
+    minted: Vec<Minted>,
 }
 
 /// Why no grant could be made of a yes.
@@ -44,7 +47,7 @@ pub enum GrantError {
 }
 
 impl Grant {
-    /// Grants `request` to `host`.
+    /// Grants `request` to `host`, with the secrets and the tokens that it asks for.
     ///
     /// # Errors
     /// See [`GrantError`].
@@ -55,6 +58,7 @@ impl Grant {
         decision: &Decision,
         request: &Request,
         values: &[GrantedValue],
+        minting: Option<&Minting>,
     ) -> Result<Self, GrantError> {
         let bound = *host.bound();
         if *job.bound() != bound || *decision.bound() != bound {
@@ -83,6 +87,21 @@ impl Grant {
                 Ok(GrantedSecret { name, version, usage, destinations, sealed: SealedSecret(sealed) })
             })
             .collect::<Result<_, GrantError>>()?;
+        let holder = Holder { lease: &lease, audit: &audit, host, job, request };
+        let tokens = minting.map(|minting| minting.mint(&holder)).unwrap_or_default();
+        let (tokens, minted): (Vec<_>, Vec<_>) = tokens
+            .into_iter()
+            .map(|MintedToken { minted, registration, value }| {
+                let Minted { name, audience, .. } = &minted;
+                let data = SealedSecret::token_data(&lease, name, audience);
+                let sealed = value.expose(|value| context.seal(value, &data)).map_err(|_| GrantError::Recipient)?;
+                let (name, audience) = (name.clone(), audience.clone());
+                let destinations = registration.destinations.list().to_vec();
+                Ok((GrantedToken { name, audience, destinations, sealed: SealedSecret(sealed) }, minted))
+            })
+            .collect::<Result<Vec<_>, GrantError>>()?
+            .into_iter()
+            .unzip();
         let lease_key =
             SecretBytes::fill(32, |key| context.export(LEASE_EXPORT, key)).map_err(|_| GrantError::Recipient)?;
         let sealed_key =
@@ -103,6 +122,7 @@ impl Grant {
             .collect();
         let stage = request.step.stage;
         let secrets_held = request.secrets.iter().map(|secret| ("secret", format!("{stage}/{}", secret.name)));
+        let tokens_held = request.tokens.iter().map(|token| ("token", format!("{stage}/{}", token.name)));
         let keys_held = request.keys.iter().map(|key| ("key", format!("{stage}/{}", key.name)));
         let row = LeaseRow {
             id: lease.clone(),
@@ -117,7 +137,7 @@ impl Grant {
             sealed_key,
             boot_state: host.quote().boot_pcrs().digest(),
             boot: BootCounts::of(host.quote().clock()),
-            handles: secrets_held.chain(keys_held).collect(),
+            handles: secrets_held.chain(tokens_held).chain(keys_held).collect(),
         };
         let body = GrantBody {
             bound,
@@ -134,6 +154,7 @@ impl Grant {
             heartbeat_seconds: settings.heartbeat_seconds,
             encapsulated_key: encapsulated.to_bytes().into(),
             secrets,
+            tokens,
             keys,
             http: request
                 .http
@@ -142,12 +163,17 @@ impl Grant {
                 .collect(),
             undeclared: decision.undeclared(),
         };
-        Ok(Self { body, lease: row })
+        Ok(Self { body, lease: row, minted })
     }
 
     /// What it says.
     pub const fn body(&self) -> &GrantBody {
         &self.body
+    }
+
+    /// What may be said of its tokens.
+    pub(crate) fn minted(&self) -> &[Minted] {
+        &self.minted
     }
 
     pub(crate) fn sign(&self, keys: &BrokerKeys) -> Vec<u8> {

@@ -13,6 +13,8 @@
 //! | `POST /v1/enrolment` | JSON `EnrolmentRequest` | JSON `EnrolmentChallenge` |
 //! | `POST /v1/enrolment/activation` | JSON `ActivationRequest` | JSON `EnrolmentOutcome` |
 //! | `GET /v1/health` | | nothing, if the database answers |
+//! | `GET /.well-known/openid-configuration` | | metadata of the issuer of tokens, if there is one |
+//! | `GET /.well-known/jwks.json` | | its keys |
 //!
 //! A refusal is JSON with a status of 4xx or 5xx.
 
@@ -54,6 +56,7 @@ pub(super) fn routes(broker: Arc<Broker>) -> Router {
         .route("/v1/enrolment", post(begin_enrolment))
         .route("/v1/enrolment/activation", post(finish_enrolment))
         .route("/v1/health", get(health))
+        .merge(super::discovery::routes(&broker))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(SMALL_BODY))
         .layer(from_fn(in_time))

@@ -417,6 +417,8 @@ pub struct LeaseFilter {
     pub secret: Option<String>,
     /// That hold this key, `STAGE/NAME`.
     pub key: Option<String>,
+    /// That hold a token for this audience, `STAGE/NAME`.
+    pub token: Option<String>,
 }
 
 /// Ends the active leases that a filter names.
@@ -434,7 +436,7 @@ impl Transaction for RevokeLeases {
     type Output = Vec<LeaseId>;
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<Vec<LeaseId>, StoreError> {
-        let LeaseFilter { lease, runner, job, component, secret, key } = &self.filter;
+        let LeaseFilter { lease, runner, job, component, secret, key, token } = &self.filter;
         let rows = sqlx::query(
             "UPDATE leases SET state = 'revoked', ended = ?1
              WHERE state = 'active' AND (?2 IS NULL OR id = ?2) AND (?3 IS NULL OR runner = ?3)
@@ -442,6 +444,7 @@ impl Transaction for RevokeLeases {
                AND (?5 IS NULL OR component = ?5)
                AND (?6 IS NULL OR id IN (SELECT lease FROM lease_handles WHERE kind = 'secret' AND resource = ?6))
                AND (?7 IS NULL OR id IN (SELECT lease FROM lease_handles WHERE kind = 'key' AND resource = ?7))
+               AND (?8 IS NULL OR id IN (SELECT lease FROM lease_handles WHERE kind = 'token' AND resource = ?8))
              RETURNING id, runner_id, number",
         )
         .bind(seconds(self.at))
@@ -451,6 +454,7 @@ impl Transaction for RevokeLeases {
         .bind(component.map(|component| component.to_string()))
         .bind(secret)
         .bind(key)
+        .bind(token)
         .fetch_all(&mut *connection)
         .await?;
         record(connection, &self.audit).await?;

@@ -106,15 +106,17 @@ impl Transaction for DeleteSecret {
 }
 
 impl Store {
-    /// Leaves out secrets that there are none of. Keys are their runners' business, and stay.
+    /// Leaves out secrets and audiences that there are none of. Keys are their runners' business, and stay.
     ///
     /// # Errors
     /// Whatever SQLite reports.
     pub async fn keep_real(&self, asked: &mut Vec<Asked>) -> Result<(), StoreError> {
         for one in std::mem::take(asked) {
-            let real = match one.name.parse() {
-                Ok(name) if one.kind == Kind::Secret => self.secret(one.stage, &name).await?.is_some(),
-                _ => one.kind != Kind::Secret,
+            let real = match (one.kind, one.name.parse()) {
+                (Kind::Secret, Ok(name)) => self.secret(one.stage, &name).await?.is_some(),
+                (Kind::Audience, Ok(name)) => self.audience(one.stage, &name).await?.is_some(),
+                (Kind::Secret | Kind::Audience, Err(_)) => false,
+                _ => true,
             };
             if real {
                 asked.push(one);
