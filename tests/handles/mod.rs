@@ -8,11 +8,13 @@ mod ledger;
 mod masking;
 mod page;
 mod requests;
+mod tokens;
 mod undeclared;
 
 pub(crate) use commands::cli;
 
 use crate::support::{Broker, Output, Runner, Server, run};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The value of `token`, which goes into requests.
@@ -38,7 +40,12 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
-        let broker = Broker::start();
+        Self::with(&[])
+    }
+
+    /// The same with a broker that is served with these options.
+    fn with(options: &[&str]) -> Self {
+        let broker = Broker::start_with(options);
         broker.apply_policy(&policy());
         let runner = Runner::enrolled(&broker, "builder");
         broker.set_secret("dev", "seen", SEEN);
@@ -56,7 +63,7 @@ impl Scene {
     }
 
     /// The step, with these lines more in its manifest.
-    fn step(&self, more: &str) -> std::path::PathBuf {
+    fn step(&self, more: &str) -> PathBuf {
         let step = self.runner.step("requester");
         let manifest = step.with_file_name("step.toml");
         let text = std::fs::read_to_string(&manifest).unwrap();
@@ -66,7 +73,10 @@ impl Scene {
     }
 
     fn command(&self, more: &str, options: &[&str], arguments: &[&str]) -> Command {
-        let step = self.step(more);
+        self.command_of(&self.step(more), options, arguments)
+    }
+
+    fn command_of(&self, step: &Path, options: &[&str], arguments: &[&str]) -> Command {
         let work = format!("work={}", self.runner.work().join("inner").display());
         let mut all = options.to_vec();
         all.extend(["--dir", &work, step.to_str().unwrap(), "--"]);

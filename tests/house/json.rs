@@ -99,9 +99,22 @@ fn what_programs_print_is_what_the_page_says() {
         words(&["help", "AR-E506"]),
         words(&["eventlog", "replay", &text(boot("nonce"))]),
     ];
+    let state = text(folder.path().join("broker"));
+    let of_audience =
+        ["audience", "set", "cloud", "--stage", "prod", "--audience", "sts.example", "--to", "https://sts.example/v1"];
+    let of_broker = [
+        words(&of_audience),
+        words(&["audience", "list"]),
+        words(&["audience", "delete", "cloud", "--stage", "prod"]),
+        words(&["audience", "rotate-key"]),
+    ];
+    run(Command::new(programs().join("attest-broker")).args(["init", "--state", &state])).ok();
+    let commands = commands.into_iter().map(|command| ("attest-run", command));
+    let of_broker =
+        of_broker.into_iter().map(|command| ("attest-broker", [command, words(&["--state", &state])].concat()));
     let mut samples = samples();
-    for command in commands {
-        let mut program = Command::new(programs().join("attest-run"));
+    for (program, command) in commands.chain(of_broker) {
+        let mut program = Command::new(programs().join(program));
         let output = run(program.arg("--json").args(&command).current_dir(folder.path()));
         let printed: Value = serde_json::from_str(&output.stdout)
             .unwrap_or_else(|error| panic!("{command:?}: {error}\n{}\n{}", output.stdout, output.stderr));

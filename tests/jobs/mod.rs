@@ -2,6 +2,7 @@
 
 mod denials;
 mod issuers;
+mod minted;
 mod neighbours;
 mod runner;
 mod sessions;

@@ -4,10 +4,10 @@ use super::Rig;
 use attest_agent::BrokerError;
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::{
-    EndedLease, GrantBody, HPKE_INFO, LEASE_EXPORT, LeaseMessage, LeaseSignal, LeaseWatch, Request, seal,
+    EndedLease, GrantBody, HPKE_INFO, LEASE_EXPORT, LeaseMessage, LeaseSignal, LeaseWatch, Request, SealedSecret, seal,
 };
 use attest_evidence::name::LeaseId;
-use hpke::aead::AesGcm256;
+use hpke::aead::{AeadCtxR, AesGcm256};
 use hpke::kdf::HkdfSha256;
 use hpke::kem::X25519HkdfSha256;
 use hpke::{Deserializable as _, Kem, OpModeR, setup_receiver};
@@ -55,6 +55,14 @@ impl Held {
         rig.client.release(self.sealed(counter, signal)).await
     }
 
+    /// The first token of a grant that has no secrets, opened as the agent opens it.
+    pub(crate) fn token(&self, rig: &Rig) -> String {
+        assert!(self.grant.secrets.is_empty(), "they were sealed before");
+        let token = &self.grant.tokens[0];
+        let data = SealedSecret::token_data(self.id(), &token.name, &token.audience);
+        String::from_utf8(receiver(rig, &self.grant).open(&token.sealed.0, &data).unwrap()).unwrap()
+    }
+
     /// Waits for the broker to take one of these.
     pub(crate) async fn watch(&self, rig: &Rig, held: &[&Held]) -> Result<Vec<EndedLease>, BrokerError> {
         let held = held.iter().map(|held| held.id().clone()).collect();
@@ -65,10 +73,13 @@ impl Held {
 
 /// The key of a lease, as the agent derives it.
 fn key_of(rig: &Rig, grant: &GrantBody) -> SecretBytes {
+    SecretBytes::fill(32, |key| receiver(rig, grant).export(LEASE_EXPORT, key)).unwrap()
+}
+
+/// What opens the values of a grant, one after the other.
+fn receiver(rig: &Rig, grant: &GrantBody) -> AeadCtxR<AesGcm256, HkdfSha256, X25519HkdfSha256> {
     let encapsulated = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&grant.encapsulated_key).unwrap();
     let info = [HPKE_INFO, grant.bound.as_bytes()].concat();
-    let context =
-        setup_receiver::<AesGcm256, HkdfSha256, X25519HkdfSha256>(&OpModeR::Base, &rig.private, &encapsulated, &info)
-            .unwrap();
-    SecretBytes::fill(32, |key| context.export(LEASE_EXPORT, key)).unwrap()
+    setup_receiver::<AesGcm256, HkdfSha256, X25519HkdfSha256>(&OpModeR::Base, &rig.private, &encapsulated, &info)
+        .unwrap()
 }
