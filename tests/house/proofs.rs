@@ -104,7 +104,7 @@ fn nobody_makes_a_grant_out_of_nothing() {
         (
             "E0451",
             "pub fn forge(body: attest_evidence::exchange::GrantBody, lease: attest_broker::store::LeaseRow)
-             -> attest_broker::exchange::Grant { attest_broker::exchange::Grant { body, lease } }",
+             -> attest_broker::exchange::Grant { attest_broker::exchange::Grant { body, lease, minted: Vec::new() } }",
         ),
         // So is the one of a tuple: E0423.
         (
