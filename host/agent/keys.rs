@@ -135,7 +135,11 @@ pub(crate) struct DerivedKey {
 /// What symmetric keys are an expansion of.
 enum Base {
     /// In the TPM: it comes from there with the first key that is derived, and is kept for as long as this.
-    InTpm { tpm: Tpm, derivation: DerivationKey, label: String },
+    InTpm {
+        tpm: Tpm,
+        derivation: DerivationKey,
+        label: String,
+    },
     Here(SecretBytes),
 }
 

@@ -26,6 +26,11 @@ fn write(ledger: &Ledger, out: &mut String) -> std::fmt::Result {
             exposed.unwrap_or_default()
         )?;
     }
+    for token in &ledger.tokens {
+        let exposed = token.exposed.as_ref().map(|place| format!(", EXPOSED in {}", Escaped(place)));
+        let used = times(token.used);
+        writeln!(out, "token      {} for {}: used {used}{}", token.name, token.audience, exposed.unwrap_or_default())?;
+    }
     for key in &ledger.keys {
         writeln!(out, "key        {} to {}: used {}", key.name, key.usage.as_str(), times(key.used))?;
     }
