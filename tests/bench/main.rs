@@ -2,7 +2,7 @@
 //! turn and turn about.
 //!
 //! `bench WASMTIME [PART…]`: the program `wasmtime`, for the script that a user would write; and of the parts `steps`, `tpm`,
-//! `handles`, `evidence`, `policy`, `jobs`, `broker`, `leases`, `masking` and `counts` those that are wanted, where not all are.
+//! `javascript`, `handles`, `evidence`, `policy`, `jobs`, `broker`, `leases`, `masking` and `counts` those that are wanted, where not all are.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -44,8 +44,10 @@ fn main() {
     if wanted("steps") {
         path::steps(wasmtime);
     }
-    if wanted("handles") {
+    if wanted("javascript") {
         handles::javascript(wasmtime);
+    }
+    if wanted("handles") {
         handles::upload();
         handles::calls_and_crowds();
     }
