@@ -113,7 +113,7 @@ fn sender(origin: &str) -> (Broker, Runner, PathBuf) {
     let manifest = step.with_file_name("step.toml");
     let text = std::fs::read_to_string(&manifest).unwrap();
     let more = format!("[http]\nprivate = [\"{origin}\"]\nwhy = \"sends\"\n[limits]\nseconds = 120\n");
-    let text = text.split("[http]").next().unwrap();
+    let text = text.split("\n[http]").next().unwrap();
     std::fs::write(&manifest, format!("{text}\n{more}")).unwrap();
     runner.write("inner/inside", "inside\n");
     (broker, runner, step)

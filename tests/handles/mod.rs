@@ -67,7 +67,7 @@ impl Scene {
         let step = self.runner.step("requester");
         let manifest = step.with_file_name("step.toml");
         let text = std::fs::read_to_string(&manifest).unwrap();
-        let text = text.split("[http]").next().unwrap();
+        let text = text.split("\n[http]").next().unwrap();
         std::fs::write(&manifest, format!("{text}\n{more}\n")).unwrap();
         step
     }

@@ -28,6 +28,7 @@ impl Scene {
         let from = step("requester");
         std::fs::copy(from.join("requester.wasm"), scene.path().join("requester.wasm")).unwrap();
         let manifest = std::fs::read_to_string(from.join("step.toml")).unwrap();
+        let manifest = manifest.split("\n[http]").next().unwrap();
         std::fs::write(scene.path().join("step.toml"), format!("{manifest}\n{HTTP}")).unwrap();
         std::fs::create_dir(scene.path().join("work")).unwrap();
         std::fs::write(scene.path().join("work/inside"), "inside\n").unwrap();
