@@ -157,11 +157,11 @@ impl Expect {
     fn ending(&self, seen: &Seen, found: &mut Found) {
         let exit = self.exit.or(self.error.is_none().then_some(0));
         if let Some(exit) = exit {
-            found.unless(exit == seen.exit, "exit", exit, &seen.ending());
+            found.unless(exit == seen.exit, "exit", exit, seen.ending());
         }
         if let Some(code) = &self.error {
             let met = seen.error.as_ref().is_some_and(|error| error.code == *code);
-            found.unless(met, "error", code, &seen.ending());
+            found.unless(met, "error", code, seen.ending());
         }
     }
 
