@@ -17,12 +17,11 @@ pub(crate) enum Network {
 }
 
 /// Where clouds tell a machine who it is, beside what is link-local: their addresses.
-const METADATA: [IpAddr; 5] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // Amazon
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),  // Google
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),                    // Microsoft
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),                  // Alibaba
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),                      // Oracle
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)), // Google
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),                   // Microsoft
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),                 // Alibaba
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),                     // Oracle
 ];
 
 /// Networks of RFC 6890 that are not public.
@@ -83,11 +82,13 @@ fn network_v4(address: Ipv4Addr) -> Network {
 }
 
 fn network_v6(address: Ipv6Addr) -> Network {
-    let [first, ..] = address.segments();
+    let [first, second, ..] = address.segments();
     let within = |(network, length, _): &&(Ipv6Addr, u32, &str)| {
         (address.to_bits() ^ network.to_bits()).leading_zeros() >= *length
     };
     match first {
+        // Amazon has several services there, and may have more: fd00:ec2::/32.
+        0xfd00 if second == 0xec2 => Network::Local(METADATA_WHAT),
         _ if address.is_loopback() => Network::Private(LOOPBACK),
         0xfe80..0xfec0 => Network::Local(LINK),
         0xfc00..0xfe00 | 0xfec0..0xff00 => Network::Private(PRIVATE),
@@ -198,6 +199,7 @@ mod tests {
             "fe80::1",
             "febf::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
             "fd20:ce::254",
             "168.63.129.16",
             "100.100.100.200",

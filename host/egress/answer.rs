@@ -14,12 +14,15 @@ use attest_evidence::exchange::Origin;
 use attest_leaks::{HoldBack, Mask};
 use attest_wire::egress::{FAILURE, Failure};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Response, StatusCode};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use zeroize::Zeroizing;
+
+/// In which characters an answer may be: in these a secret has the bytes that are searched for.
+const CHARSETS: [&str; 7] = ["utf-8", "utf8", "us-ascii", "iso-8859-1", "utf-16", "utf-16le", "utf-16be"];
 
 /// Whom an answer is from, and whoever has to know what is in it.
 #[derive(Debug, Clone)]
@@ -83,10 +86,11 @@ pub(crate) fn pass_on(answer: Response<FromServer>, search: Search, record: &mut
             fields::LONGEST_HEAD
         )));
     }
+    search.head(&head.headers)?;
     if search.granted.is_destination(&search.from) {
+        whole(head.status, &head.headers, &search.from)?;
         readable(&head.headers, &search.from)?;
     }
-    search.head(&head.headers)?;
     let mut headers = head.headers;
     fields::strip(&mut headers);
     let mask = search.granted.values().map(|values| Mask::holding(Arc::clone(values), HoldBack::Always));
@@ -120,7 +124,19 @@ impl Passed {
     }
 }
 
-/// Nothing but plain bytes: who compresses hides what is in it.
+/// Never a part: in those of a secret none is recognized. What asks for one is not for us to list (`Range` is one of many
+/// ways), what is one says so.
+fn whole(status: StatusCode, headers: &HeaderMap, origin: &Origin) -> Result<(), Refusal> {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let parts = b"multipart/byteranges";
+    let is_part = matches!(status.as_u16(), 206 | 226)
+        || headers.contains_key(CONTENT_RANGE)
+        || kind.get(..parts.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(parts));
+    if is_part { Err(Refusal::Part { status: status.as_u16(), origin: origin.clone() }) } else { Ok(()) }
+}
+
+/// Nothing but plain text or bytes: who compresses hides what is in it, and so does who writes it in characters of which the
+/// bytes are others.
 fn readable(headers: &HeaderMap, origin: &Origin) -> Result<(), Refusal> {
     for (field, plain) in [(CONTENT_ENCODING, "identity"), (TRANSFER_ENCODING, "chunked")] {
         for value in headers.get_all(&field) {
@@ -130,6 +146,13 @@ fn readable(headers: &HeaderMap, origin: &Origin) -> Result<(), Refusal> {
                 let value = shown(encodings);
                 return Err(Refusal::Encoded { field, value, origin: origin.clone() });
             }
+        }
+    }
+    for value in headers.get_all(CONTENT_TYPE) {
+        let text = value.to_str().unwrap_or("; charset=?").to_ascii_lowercase();
+        if let Some(charset) = fields::charsets(&text).find(|charset| !CHARSETS.contains(charset)) {
+            let value = shown(charset);
+            return Err(Refusal::Encoded { field: "charset", value, origin: origin.clone() });
         }
     }
     Ok(())
@@ -214,7 +237,6 @@ impl Searched {
             self.search.head(trailers)?;
             fields::strip(trailers);
         }
-        self.record.whole();
         Ok(out)
     }
 

@@ -11,8 +11,7 @@ use attest_walls::{Identity, User, WallError, Walls, seclude};
 use attest_wire::egress::{FromEgress, Start};
 use attest_wire::{Channel, WireError};
 use std::ffi::OsString;
-use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
@@ -28,7 +27,7 @@ pub enum BeginError {
     Wall(#[from] WallError),
     /// Standard input is not a connection to an agent, or the agent is gone.
     #[error("its standard input is not an agent: {0}")]
-    NoAgent(String),
+    NoAgent(#[from] WireError),
 }
 
 /// Takes the identity that the arguments name, gives up every privilege, and hears what may be sent.
@@ -40,18 +39,12 @@ pub fn begin(arguments: impl Iterator<Item = OsString>) -> Result<(Channel, Star
         arguments.map(OsString::into_string).collect::<Result<_, _>>().map_err(|_| BeginError::Arguments)?;
     let identity = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => Identity::Unchanged,
-        ["--user", uid, gid] => Identity::Of(User {
-            uid: uid.parse().map_err(|_| BeginError::Arguments)?,
-            gid: gid.parse().map_err(|_| BeginError::Arguments)?,
-        }),
+        ["--user", uid, gid] => Identity::Of(User::parse(uid, gid).ok_or(BeginError::Arguments)?),
         _ => return Err(BeginError::Arguments),
     };
     seclude(&Walls::all(), identity)?;
-    let no_agent = |error: io::Error| BeginError::NoAgent(error.to_string());
-    let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(no_agent)?;
-    let channel = Channel::new(UnixStream::from(stdin));
-    let (start, descriptors) =
-        channel.receive_with::<Start>().map_err(|error| BeginError::NoAgent(error.to_string()))?;
+    let channel = Channel::at_stdin().map_err(WireError::from)?;
+    let (start, descriptors) = channel.receive_with()?;
     Ok((channel, start, descriptors))
 }
 

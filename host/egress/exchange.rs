@@ -100,7 +100,7 @@ impl Exchange {
     ) -> Result<answer::Passed, NoAnswer> {
         let checked = check(head, &self.granted)?;
         // Before names are asked for: name servers are told of no host that a secret may not go to.
-        checked.permit_secrets(&self.granted, None)?;
+        checked.permit_secrets(&self.granted)?;
         let limit = self.timeouts.connect;
         let addresses = timeout(limit, self.hosts.addresses(&checked.origin)).await;
         let addresses = addresses.unwrap_or_else(|_| {
@@ -108,10 +108,10 @@ impl Exchange {
             Err(NoAnswer::Failed { failure: Failure::TimedOut, to: checked.origin.clone(), why })
         })?;
         let not_public = reach::permit(&checked.origin, &addresses, checked.private)?;
-        checked.permit_secrets(&self.granted, not_public)?;
+        let permitted = checked.permitted(&self.granted, not_public)?;
 
         let (to, secrets) = (checked.origin.clone(), checked.secrets.clone());
-        let request = inject(checked, body, &self.granted, Arc::clone(&progress)).await?;
+        let request = inject(checked, body, permitted, Arc::clone(&progress)).await?;
         record.carries(&secrets);
         progress.begins();
         let answer = tokio::select! {

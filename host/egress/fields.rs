@@ -20,6 +20,12 @@ pub(crate) fn overriding(headers: &HeaderMap) -> Option<&'static str> {
     OVERRIDES.into_iter().find(|name| headers.contains_key(*name))
 }
 
+/// The charsets that a `content-type` in lower case names (RFC 9110 §8.3.2): by right it is at most one.
+pub(crate) fn charsets(text: &str) -> impl Iterator<Item = &str> {
+    let parameters = text.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    parameters.filter(|(name, _)| name.trim() == "charset").map(|(_, value)| value.trim().trim_matches(['"', ' ']))
+}
+
 /// Removes every field that ends here.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     let named: Vec<String> = headers

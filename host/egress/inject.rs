@@ -1,7 +1,8 @@
 //! Secrets into requests: each into the place that it was asked into, which none of its destinations forbids.
 
+use crate::fields::charsets;
 use crate::form;
-use crate::granted::{Granted, Permitted};
+use crate::granted::Permitted;
 use crate::json;
 use crate::outgoing::Outgoing;
 use crate::progress::Progress;
@@ -20,17 +21,16 @@ use zeroize::Zeroizing;
 /// with the process.
 ///
 /// # Errors
-/// A secret that may not stand in its place or does not fit there, and a body that does not come.
+/// A secret that does not fit its place, and a body that does not come.
 pub(crate) async fn inject(
     mut checked: Checked,
     body: Incoming,
-    granted: &Granted,
+    secrets: Vec<(SecretInRequest, Permitted<'_>)>,
     progress: Arc<Progress>,
 ) -> Result<Request<Outgoing>, NoAnswer> {
     let mut query = Zeroizing::new(checked.query.take().unwrap_or_default().into_bytes());
     let (mut fields, mut members) = (Zeroizing::new(Vec::new()), Vec::new());
-    for asked in std::mem::take(&mut checked.secrets) {
-        let secret = granted.secret(&asked, checked.line())?;
+    for (asked, secret) in secrets {
         let bad = |why| Refusal::Place { name: asked.name.clone(), place: asked.place.clone(), why };
         match &asked.place {
             Place::Header(name) => {
@@ -55,21 +55,20 @@ pub(crate) async fn inject(
                 secret.value().expose(|value| form::add(&mut fields, name, value));
             }
             Place::Json(name) => {
-                if checked.headers.contains_key(CONTENT_ENCODING) {
-                    return Err(bad("the body is encoded").into());
+                if !is_json(&checked.headers) {
+                    return Err(bad("the body is not announced as JSON (`application/json`)").into());
                 }
                 members.push((secret, name.clone()));
             }
         }
     }
-    let body = match (fields.is_empty(), members.as_slice()) {
-        (true, []) => Outgoing::of_step(body, progress),
-        (false, []) => Outgoing::behind(Bytes::copy_from_slice(&fields), body, progress),
-        (true, members) => json::with(body, &checked.origin, members, progress).await?,
-        (false, [(secret, name), ..]) => {
-            let (name, place) = (secret.name().clone(), Place::Json(name.clone()));
-            return Err(Refusal::Place { name, place, why: "the body is a form" }.into());
-        }
+    // Never both: the body is announced as one of them.
+    let body = if !members.is_empty() {
+        json::with(body, &checked.origin, &members, progress).await?
+    } else if !fields.is_empty() {
+        Outgoing::behind(Bytes::copy_from_slice(&fields), body, progress)
+    } else {
+        Outgoing::of_step(body, progress)
     };
     let target = target(&checked, &query)?;
     let mut request = Request::new(body);
@@ -128,10 +127,20 @@ fn basic(asked: &SecretInRequest, secret: Permitted<'_>) -> Result<Zeroizing<Vec
     Ok(value)
 }
 
-/// Whether the body is announced as a form, once, and not encoded.
 fn is_form(headers: &HeaderMap) -> bool {
+    is_announced(headers, |essence| essence == "application/x-www-form-urlencoded")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    is_announced(headers, |essence| essence == "application/json" || essence.ends_with("+json"))
+}
+
+/// Whether the body is announced as of such a type, once, in UTF-8 and not encoded: what a server would read otherwise, it may
+/// send back otherwise.
+fn is_announced(headers: &HeaderMap, is_type: impl Fn(&str) -> bool) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(one), None) = (types.next(), types.next()) else { return false };
-    let essence = one.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded") && !headers.contains_key(CONTENT_ENCODING)
+    let text = one.to_str().unwrap_or_default().to_ascii_lowercase();
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    is_type(essence) && charsets(&text).all(|charset| charset == "utf-8") && !headers.contains_key(CONTENT_ENCODING)
 }

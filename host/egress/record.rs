@@ -4,7 +4,7 @@ use crate::progress::Progress;
 use crate::refusal::{NoAnswer, shown};
 use crate::teller::Slot;
 use attest_evidence::exchange::{Method, Origin};
-use attest_wire::egress::{NOT_AWAITED, SecretInRequest, Sent};
+use attest_wire::egress::{SecretInRequest, Sent};
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ pub(crate) struct Record {
     slot: Option<Slot>,
     sent: Sent,
     progress: Arc<Progress>,
-    whole: bool,
 }
 
 impl Record {
@@ -38,7 +37,7 @@ impl Record {
             sent: 0,
             received: 0,
         };
-        Self { slot: Some(slot), sent, progress, whole: false }
+        Self { slot: Some(slot), sent, progress }
     }
 
     /// It has these secrets in it.
@@ -60,20 +59,12 @@ impl Record {
     pub(crate) fn failed(&mut self, why: &NoAnswer) {
         self.sent.refused = Some(why.to_string());
     }
-
-    /// The answer was passed on to its end.
-    pub(crate) fn whole(&mut self) {
-        self.whole = true;
-    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else { return };
         self.sent.sent = self.progress.sent();
-        if !self.whole && self.sent.refused.is_none() {
-            self.sent.refused = Some(NOT_AWAITED.to_owned());
-        }
         slot.tell(self.sent.clone());
     }
 }

@@ -93,6 +93,16 @@ pub enum Refusal {
         /// Why.
         why: &'static str,
     },
+    /// A part of what may hold a secret, unasked or asked for otherwise.
+    #[error(
+        "its answer is a part of something (status {status}), and secrets go to `{origin}`: a part of one is not recognized"
+    )]
+    Part {
+        /// What says so, or the header beside it.
+        status: u16,
+        /// Who answered.
+        origin: Origin,
+    },
     /// An answer of which what is in it can't be seen.
     #[error("its answer is encoded (`{field}: {value}`), and secrets go to `{origin}`: what is in it can't be seen")]
     Encoded {

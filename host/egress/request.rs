@@ -1,7 +1,7 @@
 //! What a request must be before anything is sent: to whom it goes, and what stands in its head.
 
 use crate::fields;
-use crate::granted::{Granted, Line};
+use crate::granted::{Granted, Line, Permitted};
 use crate::reach::NotPublic;
 use crate::refusal::{MayNot, Refusal, shown};
 use attest_evidence::exchange::{Method, Origin};
@@ -10,8 +10,9 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 
-/// Headers with which a part of an answer is asked for. The last is an old name that servers still know.
-const RANGES: [&str; 3] = ["range", "if-range", "request-range"];
+/// Headers with which a part of an answer is asked for: those of RFC 9110, an old name that servers still know, and a cloud's
+/// own. Whoever has another is found out by the answer.
+const RANGES: [&str; 4] = ["range", "if-range", "request-range", "x-ms-range"];
 
 /// A request that may go to its origin: [`check`] alone makes one. Where its secrets may stand is not decided yet.
 #[derive(Debug)]
@@ -86,20 +87,29 @@ impl Checked {
         Line { origin: &self.origin, method: self.method, path: &self.path }
     }
 
-    /// Whether each of its secrets may stand where it is asked for; `not_public` says that this host lies in a private
-    /// network.
+    /// Whether each of its secrets may stand where it is asked for, wherever its host lies.
     ///
     /// # Errors
     /// The first that may not, and why.
-    pub(crate) fn permit_secrets(&self, granted: &Granted, not_public: Option<NotPublic>) -> Result<(), Refusal> {
-        for asked in &self.secrets {
-            let permitted = granted.secret(asked, self.line())?;
-            if let Some(NotPublic(address, what)) = not_public
-                && !permitted.private()
-            {
-                return Err(permitted.may_not(MayNot::Private(address, what)));
+    pub(crate) fn permit_secrets(&self, granted: &Granted) -> Result<(), Refusal> {
+        self.secrets.iter().try_for_each(|asked| granted.secret(asked, self.line()).map(drop))
+    }
+
+    /// Its secrets, each of which may stand where it is asked for; `not_public` says that its host lies in a private network.
+    ///
+    /// # Errors
+    /// The first that may not, and why.
+    pub(crate) fn permitted<'a>(
+        &self,
+        granted: &'a Granted,
+        not_public: Option<NotPublic>,
+    ) -> Result<Vec<(SecretInRequest, Permitted<'a>)>, Refusal> {
+        let permit = |asked: &SecretInRequest| match (granted.secret(asked, self.line())?, not_public) {
+            (secret, Some(NotPublic(address, what))) if !secret.private() => {
+                Err(secret.may_not(MayNot::Private(address, what)))
             }
-        }
-        Ok(())
+            (secret, _) => Ok((asked.clone(), secret)),
+        };
+        self.secrets.iter().map(permit).collect()
     }
 }

@@ -35,16 +35,18 @@ async fn g03_an_authority_that_can_be_read_in_two_ways() {
     let server = Raw::saying("done");
     let mut egress = Egress::start(to(&[&server.origin])).await;
     let authority = server.origin.trim_start_matches("http://");
-    for target in [
-        format!("http://user@{authority}/"),
-        format!("http://user:password@{authority}/"),
-        format!("http://granted.example@{authority}/"),
-        format!("http://127.1:{}/", authority.rsplit(':').next().unwrap()),
-        "http://2130706433/".to_owned(),
-        "http://0x7f.0.0.1/".to_owned(),
-        "http://127.0.0.1./".to_owned(),
+    let port = authority.rsplit(':').next().unwrap();
+    for (target, reason) in [
+        (format!("http://user@{authority}/"), "names no user"),
+        (format!("http://user:password@{authority}/"), "names no user"),
+        (format!("http://granted.example@{authority}/"), "names no user"),
+        (format!("http://127.1:{port}/"), "four decimal numbers"),
+        (format!("http://2130706433:{port}/"), "four decimal numbers"),
+        (format!("http://0x7f.0.0.1:{port}/"), "four decimal numbers"),
+        (format!("http://127.0.0.1.:{port}/"), "is no host"),
     ] {
-        egress.refuse(get(&target)).await;
+        let why = egress.refuse(get(&target)).await;
+        assert!(why.contains(reason), "{target}: {why}");
     }
     assert_eq!(server.count(), 0);
 }
@@ -122,7 +124,6 @@ async fn g03_line_breaks_stay_in_no_header() {
     let (_, _, sent) = egress.ask(get(&format!("{}/a%0d%0aHost:%20other?b%0d%0ac", server.origin))).await;
     assert_eq!(sent.path, "/a%0d%0aHost:%20other");
     assert!(server.last().starts_with("GET /a%0d%0aHost:%20other?b%0d%0ac HTTP/1.1\r\n"));
-    assert!(hyper::header::HeaderValue::from_bytes(b"a\r\nb").is_err());
 }
 
 #[tokio::test]

@@ -149,8 +149,37 @@ async fn a_body_is_a_form_or_json() {
     let mut egress = Egress::start(one_secret(&server.origin, &["form:a", "json:b"])).await;
     let both = with(post(&server.origin, FORM, "{}"), &asked("npm", "form:a", ""));
     let why = egress.refuse(with(both, &asked("npm", "json:b", ""))).await;
-    assert!(why.contains("the body is a form"), "{why}");
+    assert!(why.contains("not announced as JSON"), "{why}");
     assert_eq!(server.count(), 0);
+}
+
+#[tokio::test]
+async fn a_body_is_announced_as_what_it_is() {
+    fn announced(headers: &[(&str, &str)], target: &str) -> Request<Sending> {
+        let request =
+            headers.iter().fold(Request::post(target), |request, (name, value)| request.header(*name, *value));
+        request.body(full("{\"a\":1}")).unwrap()
+    }
+    let kind = "content-type";
+    let json = [(kind, "application/vnd.a+json; charset=\"UTF-8\"")];
+    sent(|target| announced(&json, target), "json:token", "").await;
+    for headers in [
+        &[][..],
+        &[(kind, "text/plain")],
+        &[(kind, "application/jsonp")],
+        &[(kind, "application/json; charset=utf-7")],
+        &[(kind, "application/json"), (kind, "application/json")],
+        &[(kind, "application/json"), ("content-encoding", "gzip")],
+    ] {
+        let why = refused(|target| announced(headers, target), "json:token", "").await;
+        assert!(why.contains("not announced as JSON"), "{headers:?}: {why}");
+    }
+    for headers in
+        [&[][..], &[(kind, "multipart/form-data")], &[(kind, "application/x-www-form-urlencoded; charset=utf-32")]]
+    {
+        let why = refused(|target| announced(headers, target), "form:token", "").await;
+        assert!(why.contains("no form"), "{headers:?}: {why}");
+    }
 }
 
 #[tokio::test]

@@ -9,5 +9,4 @@ mod harness;
 mod injection;
 mod servers;
 mod silence;
-mod speed;
 mod walls;
