@@ -6,6 +6,11 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// The start of a text that somebody else wrote, with nothing in it that a terminal would obey: for errors that quote it.
+pub fn excerpt(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_default).collect()
+}
+
 /// A stable error code, `AR-` and a letter for the part and three digits.
 ///
 /// | letter | part |
@@ -15,6 +20,7 @@ use std::fmt;
 /// | T | TPM |
 /// | K | keys |
 /// | E | evidence and its appraisal |
+/// | J | CI job: its token, runner and session |
 /// | X | exchange and leases |
 /// | N | enrolment |
 /// | P | policy and secrets |

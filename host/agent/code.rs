@@ -13,7 +13,7 @@
 //! processor the engine refuses what was made for this one.
 
 use crate::agent::{Agent, AgentError};
-use crate::process::{Death, Process};
+use crate::process::Process;
 use crate::spawner::Spawner;
 use crate::state::StateError;
 use crate::step::StepError;
@@ -266,9 +266,7 @@ pub(crate) async fn compile(spawner: &Spawner, bytes: &[u8]) -> Result<(File, Du
         Ok(Ok(FromCompiler::Compiled { took })) => Duration::from_micros(took),
         Ok(Ok(FromCompiler::NotCompiled { reason })) => return Err(StepError::NotStarted(reason).into()),
         Ok(Ok(FromCompiler::NoWalls { reason })) => return Err(StepError::NoWalls(reason).into()),
-        Ok(Err(Death::Died(reason) | Death::NeverBegan(reason))) => {
-            return Err(not_begun(format!("the compiler died: {reason}")));
-        }
+        Ok(Err(death)) => return Err(not_begun(format!("the compiler died: {death}"))),
         Err(_) => return Err(not_begun(format!("it could not be compiled within {} s", LONGEST.as_secs()))),
     };
     seal(&code).map_err(not_begun)?;

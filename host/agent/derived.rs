@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -186,7 +185,7 @@ impl Drop for Process {
 /// What the operating system reports when the answer can't be given.
 pub fn serve() -> io::Result<()> {
     seclude()?;
-    let channel = Channel::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?));
+    let channel = Channel::at_stdin()?;
     let broken = |error: WireError| io::Error::other(error.to_string());
     let (asked, descriptors) = channel.receive_with::<Asked>().map_err(broken)?;
     let Ok([descriptor]) = <[OwnedFd; 1]>::try_from(descriptors) else {

@@ -104,7 +104,7 @@ impl Egress {
             Ok(Ok(FromEgress::Ready)) => Ok(()),
             Ok(Ok(FromEgress::NotStarted { reason })) => Err(StepError::NoEgress(reason)),
             Ok(Ok(_)) => Err(StepError::NoEgress("it spoke out of turn".to_owned())),
-            Ok(Err(Death::Died(reason) | Death::NeverBegan(reason))) => Err(StepError::NoEgress(reason)),
+            Ok(Err(death)) => Err(StepError::NoEgress(death.to_string())),
             Err(_) => Err(StepError::NoEgress(format!("it was not ready after {} s", LONGEST_START.as_secs()))),
         }
     }
@@ -117,20 +117,18 @@ impl Egress {
         }
     }
 
-    /// What that means, or how it ended.
-    pub(crate) async fn understood(&mut self, said: Said<FromEgress>) -> Result<FromEgress, String> {
+    /// What that means, or how it ended. As it should it ends when its worker has closed the connection.
+    pub(crate) async fn understood(&mut self, said: Said<FromEgress>) -> Result<FromEgress, Death> {
         match (self, said) {
-            (Self::Process(process), said) => process.understood(said).await.map_err(|death| match death {
-                Death::Died(how) | Death::NeverBegan(how) => how,
-            }),
+            (Self::Process(process), said) => process.understood(said).await,
             (Self::StandIn(_), Said(Some(Ok(message)))) => Ok(message),
-            (Self::StandIn(_), Said(Some(Err(error)))) => Err(error.to_string()),
-            (Self::StandIn(_), Said(None)) => Err("it has ended".to_owned()),
+            (Self::StandIn(_), Said(Some(Err(WireError::Closed)) | None)) => Err(Death::Ended),
+            (Self::StandIn(_), Said(Some(Err(error)))) => Err(Death::Died(error.to_string())),
         }
     }
 
     /// Both at once.
-    pub(crate) async fn next(&mut self) -> Result<FromEgress, String> {
+    pub(crate) async fn next(&mut self) -> Result<FromEgress, Death> {
         let said = self.said().await;
         self.understood(said).await
     }

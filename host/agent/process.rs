@@ -23,17 +23,24 @@ pub(crate) struct Process<M> {
     lifeline: FrameReader,
     /// Held for its other end: when it is closed, the spawner ends the process.
     held: FrameWriter,
+    /// How it ended: the spawner says it once.
+    death: Option<Death>,
 }
 
 /// What a process said, or that it says nothing more.
 pub(crate) struct Said<M>(pub(crate) Option<Result<M, WireError>>);
 
-/// How a process came to its end, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How a process came to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Death {
-    /// It ran.
+    /// It ended by itself, and as it should.
+    #[error("its process ended with status 0")]
+    Ended,
+    /// Something went wrong with it.
+    #[error("{0}")]
     Died(String),
-    /// It never did.
+    /// It never ran.
+    #[error("{0}")]
     NeverBegan(String),
 }
 
@@ -65,7 +72,7 @@ impl<M: DeserializeOwned + Send + 'static> Process<M> {
         channel.send_with(start, descriptors)?;
         let (reader, writer) = split(channel.into_stream())?;
         let (lifeline, held) = split(lifeline)?;
-        Ok(Self { messages: messages(reader), writer, lifeline, held })
+        Ok(Self { messages: messages(reader), writer, lifeline, held, death: None })
     }
 
     /// What it says next.
@@ -113,17 +120,28 @@ impl<M: DeserializeOwned + Send + 'static> Process<M> {
 
     /// How a process died that has closed its connection.
     async fn died(&mut self) -> Death {
+        if let Some(death) = &self.death {
+            return death.clone();
+        }
         let ended = tokio::time::timeout(LONGEST_FAREWELL, self.lifeline.receive::<Ended>()).await;
-        Death::Died(match ended {
-            Ok(Ok(Ended::Exited(code))) => format!("its process ended with status {code}"),
-            Ok(Ok(Ended::Signalled(FORBIDDEN_CALL))) => {
-                "its process was killed: it made a forbidden system call".to_owned()
+        let death = match ended {
+            Ok(Ok(ended)) => Death::from(ended),
+            Ok(Err(_)) | Err(_) => Death::Died("its process is gone".to_owned()),
+        };
+        self.death.insert(death).clone()
+    }
+}
+
+impl From<Ended> for Death {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Exited(0) => Self::Ended,
+            Ended::Exited(code) => Self::Died(format!("its process ended with status {code}")),
+            Ended::Signalled(FORBIDDEN_CALL) => {
+                Self::Died("its process was killed: it made a forbidden system call".to_owned())
             }
-            Ok(Ok(Ended::Signalled(signal))) => format!("its process was killed by signal {signal}"),
-            Ok(Ok(Ended::NotStarted(reason))) => {
-                return Death::NeverBegan(format!("its process could not be started: {reason}"));
-            }
-            Ok(Err(_)) | Err(_) => "its process is gone".to_owned(),
-        })
+            Ended::Signalled(signal) => Self::Died(format!("its process was killed by signal {signal}")),
+            Ended::NotStarted(reason) => Self::NeverBegan(format!("its process could not be started: {reason}")),
+        }
     }
 }

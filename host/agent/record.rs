@@ -99,9 +99,10 @@ impl Record {
             let origin = to.parse::<Origin>().ok();
             let went = |known: &&mut OriginLedger| origin.as_ref().is_some_and(|to| known.origin.covers(to));
             self.0.destinations.iter_mut().filter(went).for_each(|known| known.used += 1);
-            for (name, _) in &secrets {
-                self.of(name, |used, _| *used += 1);
-            }
+        }
+        // Whoever got them may have read them, whether it answered or not.
+        for (name, _) in &secrets {
+            self.of(name, |used, _| *used += 1);
         }
         if self.0.requests.len() >= Ledger::MOST_REQUESTS {
             self.0.more_requests += 1;

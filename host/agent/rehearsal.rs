@@ -27,7 +27,7 @@ use crate::code::compile;
 use crate::spawner::Spawner;
 use attest_evidence::name::StepName;
 use attest_leaks::Patterns;
-use attest_step::{CheckedStep, Component, Manifest};
+use attest_step::CheckedStep;
 use fixture::Fixture;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ impl Rehearsal {
         folder: PathBuf,
     ) -> Result<Self, RehearsalError> {
         let fixture = Fixture::parse(fixture)?;
-        let step = CheckedStep::check(Manifest::parse(manifest)?, Component::inspect(component)?)?;
+        let step = CheckedStep::read(manifest, component)?;
         fixture.cases.iter().try_for_each(|case| case.check(step.manifest()))?;
         let patterns = Patterns::new().map_err(|error| AgentError::Patterns(error.to_string()))?;
         let (code, _) = compile(&spawner, component).await?;

@@ -1,9 +1,10 @@
 //! Looks for secrets in what a step wrote into its directories.
 
-use crate::process::{Death, Process};
+use crate::process::Process;
 use crate::spawner::{Spawner, User};
 use crate::step::StepError;
 use attest_evidence::SecretBytes;
+use attest_evidence::exchange::Ledger;
 use attest_evidence::name::{DirectoryName, SecretName};
 use attest_wire::Revealed;
 use attest_wire::search::{FromSearcher, Search};
@@ -105,7 +106,10 @@ impl Searched<'_> {
             match process.hear().await {
                 Ok(FromSearcher::Undeclared { pattern, directory, path, line }) => {
                     let place = format!("dirs.{} {path}:{line}", name(directory)?);
-                    undeclared.push(Undeclared { pattern, place });
+                    // A searcher keeps to this bound, an intruder in it does not.
+                    if undeclared.len() < Ledger::MOST_FINDINGS {
+                        undeclared.push(Undeclared { pattern, place });
+                    }
                 }
                 Ok(FromSearcher::Secret { secret, directory, path, encoding }) => {
                     return Err(StepError::InFile { secret, directory: name(directory)?, path, encoding });
@@ -115,7 +119,7 @@ impl Searched<'_> {
                     return Ok(undeclared);
                 }
                 Ok(FromSearcher::NotSearched { reason }) => return Err(StepError::NotSearched(reason)),
-                Err(Death::Died(reason) | Death::NeverBegan(reason)) => return Err(StepError::NotSearched(reason)),
+                Err(death) => return Err(StepError::NotSearched(death.to_string())),
             }
         }
     }

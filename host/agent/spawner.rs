@@ -173,7 +173,7 @@ struct Process {
 /// # Errors
 /// What the operating system reports when it no longer lets it work.
 pub fn serve_spawner(arguments: &[String]) -> io::Result<()> {
-    let channel = Channel::new(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?));
+    let channel = Channel::at_stdin()?;
     let prepared = prepare(arguments);
     let told = channel.send(&prepared.as_ref().map(|_| ()).map_err(Clone::clone));
     let (Ok((programs, users)), Ok(())) = (prepared, told) else { return Ok(()) };

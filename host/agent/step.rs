@@ -175,7 +175,7 @@ impl Agent {
         if result.is_ok() {
             let unused = record.unused();
             if !unused.is_empty() {
-                tell_at_the_end(events, Event::Unused(unused)).await;
+                tell_at_the_end(events, vec![Event::Unused(unused)]).await;
             }
         }
         let began = Instant::now();
@@ -187,7 +187,7 @@ impl Agent {
         }
         phase(events, "end lease", began.elapsed()).await;
         let commands = self.tpm().commands().saturating_sub(commands_before);
-        tell_at_the_end(events, Event::Count { name: "TPM commands".to_owned(), count: commands }).await;
+        tell_at_the_end(events, vec![Event::Count { name: "TPM commands".to_owned(), count: commands }]).await;
         result
     }
 }
@@ -203,5 +203,5 @@ fn held(secrets: Vec<(SecretName, SecretBytes)>, grant: &GrantBody) -> Vec<HeldS
 
 async fn phase(events: &mpsc::Sender<Event>, name: &str, took: Duration) {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    tell_at_the_end(events, Event::Phase { name: name.to_owned(), micros }).await;
+    tell_at_the_end(events, vec![Event::Phase { name: name.to_owned(), micros }]).await;
 }

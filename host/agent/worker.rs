@@ -64,8 +64,8 @@ pub(crate) enum WorkerEnd {
 impl From<Death> for WorkerEnd {
     fn from(death: Death) -> Self {
         match death {
-            Death::Died(how) => Self::Died(how),
             Death::NeverBegan(why) => Self::NeverBegan(why),
+            death => Self::Died(death.to_string()),
         }
     }
 }

@@ -251,7 +251,8 @@ impl Seen {
                 self.outcome.masked.push(Found { what: secret.to_string(), place });
             }
             Event::Undeclared { pattern, place } => {
-                narrate!("warning: what looks like a secret ({pattern}) stands in {}", Escaped(&place));
+                let what = Escaped(&pattern);
+                narrate!("warning: what looks like a secret ({what}) stands in {}", Escaped(&place));
                 self.outcome.undeclared.push(Found { what: pattern, place });
             }
             Event::Unused(unused) => {

@@ -3,6 +3,7 @@
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::{DirectoryMode, KeyFormat};
 use attest_evidence::name::{DirectoryName, KeyName, OutputName, SecretName};
+use attest_wire::worker::{Annotation, Level, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -71,56 +72,6 @@ pub struct Directory {
     pub place: String,
 }
 
-/// How important a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// For whoever looks for a defect.
-    Debug,
-    /// For whoever reads the log.
-    Info,
-    /// Something may be wrong.
-    Warn,
-    /// Something is wrong.
-    Error,
-}
-
-/// A stream of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Output,
-    /// Standard error.
-    Error,
-}
-
-/// A remark about lines of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Annotation {
-    /// How important.
-    pub level: AnnotationLevel,
-    /// What is remarked.
-    pub message: String,
-    /// Its title.
-    pub title: Option<String>,
-    /// The file's path in the repository.
-    pub file: Option<String>,
-    /// The first line that it is about, counted from 1.
-    pub line: Option<u32>,
-    /// The last.
-    pub end_line: Option<u32>,
-}
-
-/// How important a remark is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnnotationLevel {
-    /// To be read.
-    Notice,
-    /// Something may be wrong.
-    Warning,
-    /// Something is wrong.
-    Error,
-}
-
 /// Who serves a step's handles. Each call returns when the host has been told; those that ask wait for the answer.
 ///
 /// # Errors
@@ -179,12 +130,3 @@ pub struct Failed(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the host is gone")]
 pub struct HostStopped;
-
-/// Most bytes of one message to the log: longer ones are cut into several.
-#[derive(Debug, Clone, Copy)]
-pub struct LogLimit;
-
-impl LogLimit {
-    /// The bound.
-    pub const BYTES: usize = 64 * 1024;
-}

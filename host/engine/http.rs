@@ -47,7 +47,8 @@ impl Outbox {
             .initial_connection_window_size(WINDOW_OF_ALL)
             .max_frame_size(LARGEST_FRAME)
             .max_header_list_size(LARGEST_HEAD)
-            .max_concurrent_streams(MOST_REQUESTS)
+            // What egress takes: before it has said so itself, hyper would begin more, and those would be lost.
+            .initial_max_send_streams(MOST_REQUESTS as usize)
             .max_send_buf_size(WINDOW as usize)
             .handshake(io)
             .await?;

@@ -8,11 +8,12 @@ mod secrets;
 
 use crate::bindings::attest::step::types;
 use crate::state::State;
+use attest_evidence::report::excerpt;
 
 impl types::Host for State {}
 
 /// What to add to `step.toml` for a name that it doesn't declare. The name is the step's: shown as TOML text.
 fn lines(section: &str, name: &str, rest: &str) -> String {
-    let name: String = name.chars().take(80).flat_map(char::escape_default).collect();
+    let name = excerpt(name);
     format!("[{section}.\"{name}\"]\n{rest}why = \"…\"")
 }

@@ -3,13 +3,14 @@
 use crate::bindings::Step as World;
 use crate::code::{Compiled, EngineError};
 use crate::files::{Files, FilesSeen};
-use crate::handles::{Handles, Host, HostStopped, Stream};
+use crate::handles::{Handles, Host, HostStopped};
 use crate::http::Outbox;
 use crate::limits::{Consumption, Limits, STACK};
 use crate::linker::{Kind, link};
 use crate::state::{MOST_HANDLES, State};
 use crate::stdio::Console;
 use attest_evidence::name::DirectoryName;
+use attest_wire::worker::Stream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use wasmtime::component::{Linker, ResourceTable};
@@ -106,8 +107,9 @@ impl Compiled {
 
     fn kind(&self) -> Kind {
         let ty = self.component.component_type();
-        let command = ty.exports(&self.engine).any(|(name, _)| name.starts_with("wasi:cli/run@0.2."));
-        if command { Kind::Command } else { Kind::Step }
+        // As `attest_step::StepKind::of` decides: what has both is a step.
+        let step = ty.exports(&self.engine).any(|(name, _)| name == "run");
+        if step { Kind::Step } else { Kind::Command }
     }
 
     async fn run_step(

@@ -1,7 +1,7 @@
 //! The state of a running step.
 
 use crate::files::Files;
-use crate::handles::{Handles, Host, LogLimit};
+use crate::handles::{Handles, Host};
 use crate::http::Outbox;
 use crate::limits::Consumption;
 use attest_evidence::name::{KeyName, OutputName, SecretName};
@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 /// Most handles that a step may hold at once: a thousand open files are a defect.
 pub(crate) const MOST_HANDLES: usize = 1024;
 /// Bytes of one message to the log, and of one output.
-pub(crate) const LONGEST_TEXT: usize = LogLimit::BYTES;
+pub(crate) const LONGEST_TEXT: usize = 64 * 1024;
 
 /// A step's handle of a secret.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! Standard output and standard error of a command: to the host, counted.
 
-use crate::handles::{Host, Stream};
+use crate::handles::Host;
 use crate::limits::Meter;
+use attest_wire::worker::Stream;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;

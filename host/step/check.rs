@@ -1,14 +1,14 @@
 //! Whether a manifest covers what a component imports.
 
-use crate::component::Component;
+use crate::component::{Component, NotAComponent};
 use crate::interfaces::{INTERFACES, Interface, Known, Need, Section, imports, known};
-use crate::manifest::Manifest;
+use crate::manifest::{BadManifest, Manifest};
 use attest_evidence::exchange::{KeyUse, SecretUse};
 use attest_evidence::report::{Explain, Fault, Report};
 
 /// A step whose imports are all covered by its manifest.
 ///
-/// Its one constructor is [`CheckedStep::check`].
+/// Its constructors are [`CheckedStep::read`] and [`CheckedStep::check`].
 #[derive(Debug, Clone)]
 pub struct CheckedStep {
     manifest: Manifest,
@@ -131,7 +131,29 @@ pub enum Uncovered {
     NothingToRun,
 }
 
+/// Why two files are no step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadStep {
+    /// The one is no manifest.
+    #[error(transparent)]
+    Manifest(#[from] BadManifest),
+    /// The other is no component.
+    #[error(transparent)]
+    Component(#[from] NotAComponent),
+    /// It imports more than the manifest declares.
+    #[error(transparent)]
+    Uncovered(#[from] Uncovered),
+}
+
 impl CheckedStep {
+    /// Reads a manifest and a component, and holds one against the other.
+    ///
+    /// # Errors
+    /// See [`BadStep`].
+    pub fn read(manifest: &[u8], component: &[u8]) -> Result<Self, BadStep> {
+        Ok(Self::check(Manifest::parse(manifest)?, Component::inspect(component)?)?)
+    }
+
     /// Holds a component against its manifest.
     ///
     /// # Errors
@@ -249,6 +271,16 @@ fn proposed(sections: &[Section], component: &Component) -> Section {
     };
     // Of an empty list nothing can be proposed; there is none in the table.
     sections.iter().copied().find(needed).or_else(|| sections.first().copied()).unwrap_or(Section::Http)
+}
+
+impl Explain for BadStep {
+    fn report(&self) -> Report {
+        match self {
+            Self::Manifest(error) => error.report(),
+            Self::Component(error) => error.report(),
+            Self::Uncovered(error) => error.report(),
+        }
+    }
 }
 
 impl Explain for Uncovered {

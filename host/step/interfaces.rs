@@ -3,6 +3,7 @@
 use crate::component::Component;
 use crate::manifest::Manifest;
 use attest_evidence::exchange::{KeyUse, SecretUse};
+use attest_evidence::report::excerpt;
 
 /// The version of each package that this host serves, and how the versions begin that it takes a component for.
 const PACKAGES: [(&str, &str, &str); 8] = [
@@ -309,7 +310,7 @@ pub(crate) fn known(name: &str) -> Known {
         !patch.is_empty() && patch.len() <= 4 && patch.bytes().all(|digit| digit.is_ascii_digit())
     });
     if !is_served {
-        let built = version.unwrap_or("no version").chars().take(40).flat_map(char::escape_default).collect();
+        let built = excerpt(version.unwrap_or("no version"));
         return Known::Version { package, built, served };
     }
     match INTERFACES.iter().find(|known| known.name == interface) {

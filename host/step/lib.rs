@@ -1,7 +1,7 @@
 //! What a step is: its manifest, its imports, and whether the one covers the other.
 //!
 //! [`Manifest::parse`] reads `step.toml`, [`Component::inspect`] a component's outer layer without running or
-//! compiling any of it. [`CheckedStep::check`] holds one against the other; nothing runs without it.
+//! compiling any of it. [`CheckedStep`] holds one against the other; nothing runs without it.
 
 mod check;
 mod component;
@@ -11,7 +11,7 @@ mod manifest;
 mod proposal;
 mod suggestion;
 
-pub use check::{CheckedStep, Coverage, Import, StepKind, Uncovered};
+pub use check::{BadStep, CheckedStep, Coverage, Import, StepKind, Uncovered};
 pub use component::{Component, LONGEST_COMPONENT, NotAComponent};
 pub use embedded::{MANIFEST_SECTION, Unsearchable, embed_manifest, embedded_manifest};
 pub use interfaces::{INTERFACES, Interface, Need, Section};

@@ -15,6 +15,13 @@ pub struct User {
     pub gid: u32,
 }
 
+impl User {
+    /// What a command line says: two numbers.
+    pub fn parse(uid: &str, gid: &str) -> Option<Self> {
+        Some(Self { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+    }
+}
+
 /// Whom a process is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {

@@ -24,6 +24,14 @@ impl Channel {
         Self(stream)
     }
 
+    /// The channel to whoever started this process, over its standard input.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub fn at_stdin() -> std::io::Result<Self> {
+        Ok(Self(UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?)))
+    }
+
     /// Both ends of a new connection.
     ///
     /// # Errors

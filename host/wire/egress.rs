@@ -22,8 +22,6 @@ pub const FAILURE: &str = "attest-failure";
 pub const MOST_SECRETS: usize = 8;
 /// Requests of one step at once.
 pub const MOST_REQUESTS: u32 = 32;
-/// What is said of a request whose answer the step did not read to its end, which it need not.
-pub const NOT_AWAITED: &str = "nobody waited for the end of its answer";
 
 /// What a step may send, and with what.
 #[derive(Debug, Serialize, Deserialize)]
@@ -135,7 +133,8 @@ pub struct Sent {
     pub path: String,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
-    /// Why it was not sent, or its answer not passed on; for people.
+    /// Why it was not sent, or its answer not passed on; for people. None also where the step did not read its answer to the
+    /// end, or did not wait for one: it need not.
     pub refused: Option<String>,
     /// The secrets that it carried.
     pub secrets: Vec<(SecretName, Place)>,

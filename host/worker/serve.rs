@@ -9,7 +9,7 @@ use attest_engine::{
 use attest_evidence::name::DirectoryName;
 use attest_walls::{Identity, User, WallError, Walls, seclude};
 use attest_wire::worker::{FromWorker, GrantedDirectory, GrantedKeyUse, Outcome, Start};
-use attest_wire::{Channel, Revealed};
+use attest_wire::{Channel, Revealed, WireError};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -33,7 +33,7 @@ pub enum BeginError {
     Wall(#[from] WallError),
     /// Standard input is not a connection to an agent, or the agent is gone.
     #[error("its standard input is not an agent: {0}")]
-    NoAgent(String),
+    NoAgent(#[from] WireError),
 }
 
 /// Takes the identity that the arguments name, gives up every privilege, and hears what to do.
@@ -48,17 +48,14 @@ pub fn begin<T: DeserializeOwned>(arguments: &[OsString]) -> Result<(Channel, T,
         .ok_or(BeginError::Arguments)?;
     let identity = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] | ["--compile"] | ["--search"] => Identity::Unchanged,
-        ["--files-of", uid, gid] | ["--search", "--files-of", uid, gid] => Identity::FilesOf(User {
-            uid: uid.parse().map_err(|_| BeginError::Arguments)?,
-            gid: gid.parse().map_err(|_| BeginError::Arguments)?,
-        }),
+        ["--files-of", uid, gid] | ["--search", "--files-of", uid, gid] => {
+            Identity::FilesOf(User::parse(uid, gid).ok_or(BeginError::Arguments)?)
+        }
         _ => return Err(BeginError::Arguments),
     };
     seclude(&Walls::all(), identity)?;
-    let no_agent = |error: io::Error| BeginError::NoAgent(error.to_string());
-    let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(no_agent)?;
-    let channel = Channel::new(UnixStream::from(stdin));
-    let (start, descriptors) = channel.receive_with::<T>().map_err(|error| BeginError::NoAgent(error.to_string()))?;
+    let channel = Channel::at_stdin().map_err(WireError::from)?;
+    let (start, descriptors) = channel.receive_with()?;
     Ok((channel, start, descriptors))
 }
 

@@ -1,11 +1,11 @@
 //! The engine's host, which is the agent at the other end of the connection.
 
-use attest_engine::{Annotation, AnnotationLevel, Failed, FilesSeen, Host, HostStopped, Level, Signer, Stream};
+use attest_engine::{Failed, FilesSeen, Host, HostStopped, Signer};
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, OutputName, SecretName};
 use attest_wire::Channel;
-use attest_wire::worker::{self as wire, CHUNK, Derived, FileSeen, FromWorker, Signed};
+use attest_wire::worker::{Annotation, CHUNK, Derived, FileSeen, Files, FromWorker, Level, Signed, Stream};
 use std::sync::Arc;
 
 /// Passes what the step does on to the agent.
@@ -19,20 +19,10 @@ impl Session {
 
 impl Host for Session {
     fn log(&self, level: Level, message: String, last: bool) -> Result<(), HostStopped> {
-        let level = match level {
-            Level::Debug => wire::Level::Debug,
-            Level::Info => wire::Level::Info,
-            Level::Warn => wire::Level::Warn,
-            Level::Error => wire::Level::Error,
-        };
         self.tell(&FromWorker::Log { level, message, last })
     }
 
     fn stream(&self, stream: Stream, bytes: &[u8]) -> Result<(), HostStopped> {
-        let stream = match stream {
-            Stream::Output => wire::Stream::Output,
-            Stream::Error => wire::Stream::Error,
-        };
         bytes.chunks(CHUNK).try_for_each(|part| self.tell(&FromWorker::Stream { stream, bytes: part.to_vec() }))
     }
 
@@ -45,13 +35,7 @@ impl Host for Session {
     }
 
     fn annotate(&self, annotation: Annotation) -> Result<(), HostStopped> {
-        let Annotation { level, message, title, file, line, end_line } = annotation;
-        let level = match level {
-            AnnotationLevel::Notice => wire::AnnotationLevel::Notice,
-            AnnotationLevel::Warning => wire::AnnotationLevel::Warning,
-            AnnotationLevel::Error => wire::AnnotationLevel::Error,
-        };
-        self.tell(&FromWorker::Annotation(wire::Annotation { level, message, title, file, line, end_line }))
+        self.tell(&FromWorker::Annotation(annotation))
     }
 
     fn revealed(&self, name: &SecretName) -> Result<(), HostStopped> {
@@ -101,7 +85,7 @@ const MOST_FILES: usize = 128;
 pub(crate) const MOST_PATHS: usize = 256 * 1024;
 
 /// What a step did to files, to be sent. `left` is what is left of [`MOST_PATHS`].
-pub(crate) fn files(seen: FilesSeen, left: &mut usize) -> wire::Files {
+pub(crate) fn files(seen: FilesSeen, left: &mut usize) -> Files {
     let mut more = seen.more;
     let mut list = |files: Vec<(String, Option<[u8; 32]>)>| {
         let mut listed = Vec::new();
@@ -117,5 +101,5 @@ pub(crate) fn files(seen: FilesSeen, left: &mut usize) -> wire::Files {
         listed
     };
     let (read, written) = (list(seen.read), list(seen.written));
-    wire::Files { read, written, more }
+    Files { read, written, more }
 }

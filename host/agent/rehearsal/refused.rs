@@ -4,7 +4,7 @@ use crate::agent::AgentError;
 use crate::step::StepError;
 use attest_evidence::name::SecretName;
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_step::{BadManifest, NotAComponent, TomlError, Uncovered};
+use attest_step::{BadStep, TomlError};
 use std::path::PathBuf;
 
 /// Most bytes of a fixture: some thousand cases.
@@ -75,15 +75,9 @@ pub enum RehearsalError {
     /// Nothing can be set up on this machine.
     #[error("the rehearsal can't be set up: {0}")]
     NoStage(String),
-    /// Its manifest is none.
+    /// It is none.
     #[error(transparent)]
-    Manifest(#[from] BadManifest),
-    /// Its component is none.
-    #[error(transparent)]
-    Component(#[from] NotAComponent),
-    /// It imports more than it declares.
-    #[error(transparent)]
-    Uncovered(#[from] Uncovered),
+    NoStep(#[from] BadStep),
     /// The host can't run steps, or not this one.
     #[error(transparent)]
     Host(#[from] AgentError),
@@ -121,9 +115,7 @@ impl Explain for RehearsalError {
             Self::Material { .. } => wrong("AR-S706").hint("paths in a fixture begin where the fixture lies"),
             Self::NoSuchCase { cases, .. } => wrong("AR-S707").fact("cases", cases.join("\n")),
             Self::NoStage(_) => Report::new("AR-S708", Fault::Environment, self.to_string()),
-            Self::Manifest(error) => error.report(),
-            Self::Component(error) => error.report(),
-            Self::Uncovered(error) => error.report(),
+            Self::NoStep(error) => error.report(),
             Self::Host(error) => error.report(),
         }
     }

@@ -6,7 +6,6 @@ use attest_evidence::exchange::Method;
 use attest_evidence::name::OutputName;
 use attest_evidence::report::Report;
 use attest_wire::client::{End, Event};
-use attest_wire::egress::NOT_AWAITED;
 use attest_wire::worker::{Annotation, Stream};
 use hyper::HeaderMap;
 use std::collections::BTreeMap;
@@ -65,8 +64,6 @@ impl Seen {
             Event::Output { name, value } => drop(self.outputs.insert(name, value)),
             Event::Summary(text) => self.summary += &text,
             Event::Annotation(annotation) => self.annotations.push(annotation),
-            // A step need not read every answer.
-            Event::RequestRefused { reason, .. } if reason == NOT_AWAITED => {}
             Event::RequestRefused { request, reason } => self.refused.push(format!("{request}: {reason}")),
             Event::Masked { secret, place } => {
                 self.notes.push(format!("secret `{secret}` was masked in what the step wrote: {place}"));

@@ -3,7 +3,7 @@
 use super::refused::{LONGEST_ARGUMENTS, MOST_ARGUMENTS};
 use super::{Directories, StepError};
 use attest_evidence::name::DirectoryName;
-use attest_step::{CheckedStep, Component, LONGEST_COMPONENT, LONGEST_MANIFEST, Manifest};
+use attest_step::{CheckedStep, LONGEST_COMPONENT, LONGEST_MANIFEST, Manifest};
 use attest_wire::worker::GrantedDirectory;
 use rustix::fs::FileType;
 use std::collections::BTreeMap;
@@ -24,9 +24,9 @@ pub(super) fn prepare(
     manifest: OwnedFd,
     given: Vec<(DirectoryName, OwnedFd)>,
 ) -> Result<Prepared, StepError> {
-    let manifest = Manifest::parse(&read("manifest", manifest, LONGEST_MANIFEST)?)?;
+    let manifest = read("manifest", manifest, LONGEST_MANIFEST)?;
     let bytes = read("component", component, LONGEST_COMPONENT)?;
-    let step = CheckedStep::check(manifest, Component::inspect(&bytes)?)?;
+    let step = CheckedStep::read(&manifest, &bytes)?;
     let directories = open_directories(step.manifest(), given)?;
     Ok(Prepared { step, bytes, directories })
 }

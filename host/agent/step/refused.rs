@@ -3,7 +3,7 @@
 use attest_evidence::name::{DirectoryName, SecretName};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_leaks::BadValues;
-use attest_step::{BadManifest, NotAComponent, Uncovered};
+use attest_step::BadStep;
 
 /// Most arguments, and bytes of them all: they are hashed, sent and logged with every exchange.
 pub(super) const MOST_ARGUMENTS: usize = 256;
@@ -21,15 +21,9 @@ pub enum StepError {
         /// Why.
         reason: String,
     },
-    /// Its manifest is none.
+    /// It is none.
     #[error(transparent)]
-    Manifest(#[from] BadManifest),
-    /// Its component is none.
-    #[error(transparent)]
-    Component(#[from] NotAComponent),
-    /// It imports more than it declares.
-    #[error(transparent)]
-    Uncovered(#[from] Uncovered),
+    NoStep(#[from] BadStep),
     /// A declared directory was not given.
     #[error("the step declares directory `{0}`, and none was given")]
     DirectoryMissing(DirectoryName),
@@ -132,9 +126,7 @@ impl Explain for StepError {
         let report = |code, fault| Report::new(code, fault, self.to_string());
         match self {
             Self::Unreadable { .. } => report("AR-S001", Fault::Environment),
-            Self::Manifest(error) => error.report(),
-            Self::Component(error) => error.report(),
-            Self::Uncovered(error) => error.report(),
+            Self::NoStep(error) => error.report(),
             Self::DirectoryMissing(name) => {
                 report("AR-S401", Fault::Usage).hint(format!("`--dir {name}=PATH`, before the component's file"))
             }

@@ -6,7 +6,7 @@ use super::{StepError, phase};
 use crate::agent::AgentError;
 use crate::boottime::BootInstant;
 use crate::egress::{self, Egress, Requests};
-use crate::process::Said;
+use crate::process::{Death, Said};
 use crate::record::Record;
 use crate::screen::Screen;
 use crate::search::{LONGEST, LONGEST_AFTER_FAILURE, Moment, Searched, lend};
@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How long a worker may take to say how it ended when its egress has.
-const LONGEST_FAREWELL: Duration = Duration::from_secs(2);
+/// How long a worker may still work when its egress has died.
+const LONGEST_WITHOUT_EGRESS: Duration = Duration::from_secs(2);
 
 /// A step that shall work, and whom it works for.
 pub(crate) struct Work<'a> {
@@ -101,7 +101,7 @@ impl Work<'_> {
         // Whatever the step, its watcher or the TPM wait for: these end it.
         let over = async {
             tokio::select! {
-                () = expires.reached() => StepError::TimedOut(seconds),
+                () = expires.reached() => StepError::LeaseLost("its time was up".to_owned()),
                 error = taken => error,
                 () = events.closed() => StepError::Abandoned,
             }
@@ -167,6 +167,8 @@ async fn serve_step(
     if let Some(egress) = egress.as_deref_mut() {
         egress.ready().await?;
     }
+    // How egress died, and until when the worker may say how it came to its own end.
+    let mut dead: Option<(String, Instant)> = None;
     loop {
         let from_egress = async {
             match egress.as_deref_mut() {
@@ -175,29 +177,45 @@ async fn serve_step(
             }
         };
         // Only what is heard is waited for side by side: what is being served is served to its end.
+        let too_late = async {
+            match &dead {
+                Some((_, until)) => tokio::time::sleep_until((*until).into()).await,
+                None => std::future::pending().await,
+            }
+        };
         let said = tokio::select! {
             // That a secret came back is not to wait behind what the step says in the meantime.
             biased;
             said = from_egress => Who::Egress(said),
+            () = too_late => Who::Nobody,
             said = worker.said() => Who::Worker(said),
         };
-        let said = match (said, egress.as_deref_mut()) {
-            (Who::Worker(said), _) => said,
-            (Who::Egress(_), None) => continue,
-            (Who::Egress(said), Some(running)) => match running.understood(said).await {
-                Ok(message) => {
-                    told.hear(message)?;
-                    continue;
+        let served = match (said, egress.as_deref_mut()) {
+            (Who::Worker(said), _) => worker.serve(said).await,
+            (Who::Egress(said), Some(running)) => {
+                match running.understood(said).await {
+                    Ok(message) => told.hear(message)?,
+                    Err(death) => {
+                        egress = None;
+                        let until = Instant::now() + LONGEST_WITHOUT_EGRESS;
+                        dead = (death != Death::Ended).then(|| (death.to_string(), until));
+                    }
                 }
-                // It ends when its worker does: which of the two began it?
-                Err(reason) => {
-                    let worker = tokio::time::timeout(LONGEST_FAREWELL, worker.said()).await;
-                    egress = None;
-                    worker.map_err(|_| StepError::EgressDied(reason))?
-                }
-            },
+                continue;
+            }
+            (Who::Egress(_) | Who::Nobody, _) => Err(WorkerEnd::Died("it did not end without its egress".to_owned())),
         };
-        match worker.serve(said).await {
+        let served = match (served, &dead) {
+            (Err(end), Some((reason, _))) => {
+                if let WorkerEnd::Outcome(outcome, files) = end {
+                    // Its files are in the ledger all the same.
+                    let _ = told.ended(outcome, files).await;
+                }
+                return Err(StepError::EgressDied(reason.clone()).into());
+            }
+            (served, _) => served,
+        };
+        match served {
             Ok(None) => {}
             Ok(Some(Deed::Loaded { started, loading })) => {
                 let spawned = began.elapsed().saturating_sub(loading);
@@ -216,4 +234,6 @@ async fn serve_step(
 enum Who {
     Worker(Said<FromWorker>),
     Egress(Said<FromEgress>),
+    /// The worker may not work any longer.
+    Nobody,
 }

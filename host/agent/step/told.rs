@@ -4,6 +4,7 @@ use super::StepError;
 use super::phase;
 use crate::agent::AgentError;
 use crate::egress::Egress;
+use crate::process::Death;
 use crate::record::Record;
 use crate::screen::Screen;
 use crate::search::Undeclared;
@@ -135,10 +136,18 @@ impl<'a> Told<'a> {
     pub(super) async fn hear_rest(&mut self, mut egress: Egress) -> Result<(), StepError> {
         let mut first = Ok(());
         let rest = async {
-            while let Ok(message) = egress.next().await {
-                let heard = self.hear(message);
+            loop {
+                let heard = match egress.next().await {
+                    Ok(message) => self.hear(message),
+                    Err(Death::Ended) => return,
+                    Err(death) => Err(StepError::EgressDied(death.to_string())),
+                };
+                let over = matches!(heard, Err(StepError::EgressDied(_)));
                 if first.is_ok() {
                     first = heard;
+                }
+                if over {
+                    return;
                 }
             }
         };
@@ -169,13 +178,15 @@ impl<'a> Told<'a> {
 
     /// Tells what looks like a secret that nobody declared, and says what the first would be as an error.
     pub(super) async fn undeclared(&mut self, found: Vec<Undeclared>) -> Option<StepError> {
+        let mut events = Vec::with_capacity(found.len());
         let mut first = None;
         for Undeclared { pattern, place } in found {
             let place = self.screen.whole("a file's name", place);
             self.note(|record| record.undeclared(&pattern, &place));
             first.get_or_insert_with(|| StepError::LooksSecret { pattern: pattern.clone(), place: place.clone() });
-            tell_at_the_end(self.events, Event::Undeclared { pattern, place }).await;
+            events.push(Event::Undeclared { pattern, place });
         }
+        tell_at_the_end(self.events, events).await;
         first
     }
 
@@ -223,15 +234,19 @@ impl<'a> Told<'a> {
         ];
         let masked =
             self.screen.masked().map(|(secret, place)| Event::Masked { secret: secret.clone(), place: place.clone() });
-        for event in held.into_iter().flatten().chain(masked) {
-            tell_at_the_end(self.events, event).await;
-        }
+        let left = held.into_iter().flatten().chain(masked).collect();
+        tell_at_the_end(self.events, left).await;
     }
 }
 
-/// Tells something when the step has ended: a watcher that does not read keeps no lease open.
-pub(super) async fn tell_at_the_end(events: &mpsc::Sender<Event>, event: Event) {
-    let _ = events.send_timeout(event, PATIENCE).await;
+/// Tells what is left when the step has ended. A watcher that does not read keeps no lease open, however much there is.
+pub(super) async fn tell_at_the_end(events: &mpsc::Sender<Event>, left: Vec<Event>) {
+    let tell = async {
+        for event in left {
+            let _ = events.send(event).await;
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, tell).await;
 }
 
 /// A request in a line. What a step wrote for a path may be anything: it is shown escaped by whoever shows it.

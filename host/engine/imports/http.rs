@@ -2,8 +2,9 @@
 
 use crate::bindings::attest::step::http;
 use crate::state::State;
-use attest_evidence::exchange::Place;
+use attest_evidence::exchange::{BadDestination, Place};
 use attest_wire::egress::{MOST_SECRETS, SecretInRequest};
+use attest_wire::worker::Level;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::RequestOptions;
@@ -23,10 +24,13 @@ impl http::Host for State {
         for used in secrets {
             let name = self.table.get(&used.secret)?.0.clone();
             match place(used.place) {
-                Some((place, with)) if carried.len() < MOST_SECRETS => {
+                // Of more than it takes, egress says so.
+                Ok((place, with)) if carried.len() <= MOST_SECRETS => {
                     carried.push(SecretInRequest { name, place, with });
                 }
-                _ => {
+                Ok(_) => {}
+                Err(error) => {
+                    self.host.log(Level::Warn, format!("a request was not sent: {error}"), true)?;
                     self.table.delete(request)?;
                     return Ok(Err(ErrorCode::HttpRequestDenied));
                 }
@@ -43,9 +47,8 @@ impl http::Host for State {
     }
 }
 
-/// A place in the words of grants, and what stands beside the secret there. None if it is none: egress could only say
-/// the same.
-fn place(place: http::Place) -> Option<(Place, String)> {
+/// A place in the words of grants, and what stands beside the secret there.
+fn place(place: http::Place) -> std::result::Result<(Place, String), BadDestination> {
     let (text, with) = match place {
         http::Place::Header(header) => (format!("header:{}", header.name.to_ascii_lowercase()), header.prefix),
         http::Place::Basic(user) => ("basic".to_owned(), user),
@@ -53,5 +56,5 @@ fn place(place: http::Place) -> Option<(Place, String)> {
         http::Place::Form(name) => (format!("form:{name}"), String::new()),
         http::Place::Json(name) => (format!("json:{name}"), String::new()),
     };
-    Some((text.parse().ok()?, with))
+    Ok((text.parse()?, with))
 }

@@ -2,9 +2,9 @@
 
 use super::lines;
 use crate::bindings::attest::step::{annotations, log, outputs, summary};
-use crate::handles::{Annotation, AnnotationLevel, Level};
 use crate::state::{LONGEST_TEXT, State};
 use attest_evidence::name::OutputName;
+use attest_wire::worker::{Annotation, AnnotationLevel, Level};
 use wasmtime::Result;
 
 /// Most bytes of a job's page: what GitHub takes of one step.

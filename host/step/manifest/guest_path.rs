@@ -1,6 +1,7 @@
 //! Where a program finds a directory.
 
 use attest_evidence::name::DirectoryName;
+use attest_evidence::report::excerpt;
 use serde::Deserialize;
 use std::fmt;
 
@@ -36,7 +37,7 @@ impl TryFrom<String> for GuestPath {
     type Error = BadGuestPath;
 
     fn try_from(path: String) -> Result<Self, BadGuestPath> {
-        let bad = |why| Err(BadGuestPath { path: path.chars().take(80).flat_map(char::escape_default).collect(), why });
+        let bad = |why| Err(BadGuestPath { path: excerpt(&path), why });
         if path == "." || path == "/" {
             return Ok(Self(path));
         }

@@ -2,6 +2,7 @@
 
 use super::{BadManifest, LONGEST_WHY, MOST_DECLARATIONS, Manifest};
 use attest_evidence::exchange::{Destination, KeyUse, SecretUse};
+use attest_evidence::report::excerpt;
 use std::collections::BTreeSet;
 
 /// The longest name of a variable.
@@ -186,7 +187,7 @@ impl Manifest {
                 (SecretUse::Env, None) => return Err(BadManifest::NoVariable { declaration }),
                 (SecretUse::Env, Some(variable)) => {
                     if let Some(why) = bad_variable(variable) {
-                        let variable = variable.chars().take(80).flat_map(char::escape_default).collect();
+                        let variable = excerpt(variable);
                         return Err(BadManifest::Variable { declaration, variable, why });
                     }
                     if !variables.insert(variable) {

@@ -43,7 +43,7 @@ fn write(ledger: &Ledger, out: &mut String) -> std::fmt::Result {
         let outcome = match (request.status, &request.refused) {
             (_, Some(reason)) => format!("refused: {}", Escaped(reason)),
             (Some(status), None) => format!("{status}, {} bytes sent, {} received", request.sent, request.received),
-            (None, None) => "no answer".to_owned(),
+            (None, None) => "the step waited for no answer".to_owned(),
         };
         let to = format!("{}{}", request.to, request.path);
         writeln!(out, "           {method} {}{}: {outcome}", Escaped(&to), secrets.collect::<String>())?;
@@ -72,7 +72,7 @@ fn write(ledger: &Ledger, out: &mut String) -> std::fmt::Result {
         writeln!(out, "output     {}: {}", output.name, if output.set { "set" } else { "not set" })?;
     }
     for finding in &ledger.undeclared {
-        writeln!(out, "looks like a secret ({}) in {}", finding.pattern, Escaped(&finding.place))?;
+        writeln!(out, "looks like a secret ({}) in {}", Escaped(&finding.pattern), Escaped(&finding.place))?;
     }
     let unused = ledger.unused();
     if !unused.is_empty() {
