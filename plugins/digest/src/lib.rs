@@ -1,7 +1,7 @@
 //! SHA-256 as the official steps write it.
 
 use attest_sdk::{Directory, File, Result};
-use base64ct::{Base64, Encoding as _};
+use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
@@ -29,13 +29,13 @@ impl Sha256Digest {
 
     /// Its bytes in base64 (RFC 4648 §4).
     pub fn base64(&self) -> String {
-        Base64::encode_string(&self.0)
+        BASE64.encode(&self.0)
     }
 }
 
 impl fmt::Display for Sha256Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        out.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 
@@ -43,17 +43,8 @@ impl FromStr for Sha256Digest {
     type Err = BadDigest;
 
     fn from_str(text: &str) -> std::result::Result<Self, BadDigest> {
-        let digits: Option<Vec<u8>> = text
-            .chars()
-            .map(|c| if c.is_ascii_uppercase() { None } else { c.to_digit(16).and_then(|digit| digit.try_into().ok()) })
-            .collect();
-        let pairs: Vec<u8> = match digits {
-            Some(digits) if digits.len() == 64 => {
-                digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect()
-            }
-            _ => return Err(BadDigest),
-        };
-        pairs.try_into().map(Self).map_err(|_| BadDigest)
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| BadDigest)?;
+        bytes.try_into().map(Self).map_err(|_| BadDigest)
     }
 }
 

@@ -15,6 +15,7 @@ use options::Options;
 use plan::Action;
 use release::{Asset, Release};
 use step_digest::LocalFile;
+use uploads::Uploads;
 
 /// What became of a file.
 struct Done {
@@ -38,14 +39,15 @@ fn run(args: Vec<String>) -> Result {
     let release = find_or_create(&api, &options, notes.as_deref())?;
     // All are looked at before anything is changed: a file that differs leaves the release as it is.
     let there = api.assets(&release)?;
-    plan::check(&files, &there, options.replace)?;
-    let mut done = Vec::new();
-    for file in files {
-        let (action, asset) = uploads::bring(&api, &release, &there, &dist, &file, options.replace)?;
+    let actions = plan::actions(&files, &there, options.replace)?;
+    let uploads = Uploads { api: &api, release: &release, dist: &dist, replace: options.replace };
+    for (file, action) in files.iter().zip(&actions) {
+        uploads.bring(file, *action)?;
         info(&format!("{}: {}", file.path, action.describe()));
-        done.push(Done { file, action, asset });
     }
     let release = if release.draft && !options.draft { api.publish(&release)? } else { release };
+    // Only now: where a file can be had changes when its release is published.
+    let done = done(files, actions, api.assets(&release)?)?;
 
     set_output("url", &release.html_url)?;
     let urls: Vec<_> = done.iter().map(|done| done.asset.browser_download_url.as_str()).collect();
@@ -55,12 +57,25 @@ fn run(args: Vec<String>) -> Result {
     Ok(())
 }
 
+/// What became of each file, by what is in the release now.
+fn done(files: Vec<LocalFile>, actions: Vec<Action>, assets: Vec<Asset>) -> Result<Vec<Done>> {
+    let one = |(file, action): (LocalFile, Action)| {
+        let asset = assets.iter().find(|asset| asset.name == file.name()).cloned();
+        let asset = asset.ok_or_else(|| Error::new(format!("`{}` is not in the release any more", file.path)))?;
+        Ok(Done { file, action, asset })
+    };
+    files.into_iter().zip(actions).map(one).collect()
+}
+
 /// The files that were named, or all of `dist`.
 fn local_files(dist: &Directory, options: &Options) -> Result<Vec<LocalFile>> {
     let mut paths = options.files.clone();
     if paths.is_empty() {
         let entries = dist.entries()?.into_iter().filter(|entry| entry.is_file);
         paths = entries.map(|entry| entry.name).filter(|name| options.notes.as_ref() != Some(name)).collect();
+    }
+    if paths.is_empty() {
+        return Err(Error::new("there is no file in `dist` to release"));
     }
     let files = paths.iter().map(|path| LocalFile::look(dist, path)).collect::<Result<Vec<_>>>()?;
     plan::check_names(&files)?;

@@ -69,9 +69,9 @@ pub(crate) fn action(file: &LocalFile, assets: &[Asset], replace: bool) -> Resul
     })
 }
 
-/// Whether it can be done for all of them.
-pub(crate) fn check(files: &[LocalFile], assets: &[Asset], replace: bool) -> Result {
-    files.iter().try_for_each(|file| action(file, assets, replace).map(drop))
+/// What has to be done for each of them.
+pub(crate) fn actions(files: &[LocalFile], assets: &[Asset], replace: bool) -> Result<Vec<Action>> {
+    files.iter().map(|file| action(file, assets, replace)).collect()
 }
 
 /// GitHub changes names with other characters, and would not find them again; two files can't have one name.
@@ -114,26 +114,30 @@ mod tests {
     fn what_is_there_decides_what_is_done() {
         let local = file("sub/a.zip", b"abc");
         for (there, replace, done) in [
-            (vec![], false, Some(Action::Upload)),
-            (vec![asset("b.zip", "uploaded", b"abc", true)], false, Some(Action::Upload)),
-            (vec![asset("a.zip", "uploaded", b"abc", true)], false, Some(Action::Keep)),
-            (vec![asset("a.zip", "uploaded", b"abc", true)], true, Some(Action::Keep)),
-            (vec![asset("a.zip", "uploaded", b"abd", false)], false, Some(Action::KeepBySize)),
-            (vec![asset("a.zip", "uploaded", b"abd", true)], false, None),
-            (vec![asset("a.zip", "uploaded", b"abcd", false)], false, None),
-            (vec![asset("a.zip", "uploaded", b"abd", true)], true, Some(Action::Replace(7))),
+            (vec![], false, Ok(Action::Upload)),
+            (vec![asset("b.zip", "uploaded", b"abc", true)], false, Ok(Action::Upload)),
+            (vec![asset("a.zip", "uploaded", b"abc", true)], false, Ok(Action::Keep)),
+            (vec![asset("a.zip", "uploaded", b"abc", true)], true, Ok(Action::Keep)),
+            (vec![asset("a.zip", "uploaded", b"abd", false)], false, Ok(Action::KeepBySize)),
+            (vec![asset("a.zip", "uploaded", b"abd", true)], false, Err("its SHA-256 is")),
+            (vec![asset("a.zip", "uploaded", b"abcd", false)], false, Err("it has 4 bytes, and the file 3")),
+            (vec![asset("a.zip", "uploaded", b"abd", true)], true, Ok(Action::Replace(7))),
             // What was begun is done anew, without being asked: nobody can have got it.
-            (vec![asset("a.zip", "starter", b"", false)], false, Some(Action::Restart(7))),
-            (vec![asset("a.zip", "open", b"abc", true)], false, Some(Action::Restart(7))),
+            (vec![asset("a.zip", "starter", b"", false)], false, Ok(Action::Restart(7))),
+            (vec![asset("a.zip", "open", b"abc", true)], false, Ok(Action::Restart(7))),
         ] {
-            assert_eq!(action(&local, &there, replace).ok(), done, "{there:?} {replace}");
+            match (action(&local, &there, replace), done) {
+                (Ok(action), Ok(done)) => assert_eq!(action, done, "{there:?} {replace}"),
+                (Err(error), Err(why)) => assert!(error.to_string().contains(why), "{error}"),
+                (action, done) => panic!("{action:?}, and not {done:?}"),
+            }
         }
     }
 
     #[test]
     fn one_that_differs_stops_all() {
         let files = [file("a", b"1"), file("b", b"2")];
-        let error = check(&files, &[asset("b", "uploaded", b"3", true)], false).unwrap_err().to_string();
+        let error = actions(&files, &[asset("b", "uploaded", b"3", true)], false).unwrap_err().to_string();
         assert!(error.contains("another `b`") && error.contains("--replace"), "{error}");
     }
 
@@ -141,8 +145,10 @@ mod tests {
     fn names_that_github_would_change_are_refused() {
         assert!(check_names(&[file("a-1.0+b_c.tar.gz", b""), file("sub/SHA256SUMS", b"")]).is_ok());
         for name in ["a b", "a~b", ".a", "a.", "ä", "sub/", "a\nb"] {
-            assert!(check_names(&[file(name, b"")]).is_err(), "{name}");
+            let error = check_names(&[file(name, b"")]).unwrap_err().to_string();
+            assert!(error.contains("another name"), "{name}: {error}");
         }
-        assert!(check_names(&[file("x/a", b""), file("y/a", b"")]).is_err());
+        let twice = check_names(&[file("x/a", b""), file("y/a", b"")]).unwrap_err();
+        assert_eq!(twice.to_string(), "two files are called `a`");
     }
 }

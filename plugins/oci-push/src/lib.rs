@@ -28,7 +28,7 @@ fn run(args: Vec<String>) -> Result {
         Source::File { path, artifact_type } => Content::artifact(&directory, path, artifact_type)?,
     };
 
-    let mut registry = Registry::open(&options, &secret)?;
+    let mut registry = Registry::new(&options, &secret)?;
     let (image, manifest) = content.push(&mut registry, &directory)?;
     let signed = match options.unsigned {
         true => None,

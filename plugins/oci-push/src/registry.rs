@@ -39,8 +39,9 @@ pub(crate) enum Blob<'a> {
 }
 
 impl<'a> Registry<'a> {
-    /// Asks the registry who it wants to see, before anything long is sent.
-    pub(crate) fn open(options: &'a Options, secret: &'a Secret) -> Result<Self> {
+    /// The registry, of which nothing is asked yet. It says whom it wants to see when it is asked for the first blob, before
+    /// anything long is sent.
+    pub(crate) fn new(options: &'a Options, secret: &'a Secret) -> Result<Self> {
         let base = options.repository.origin()?.child("v2")?;
         let access = match options.authentication {
             Authentication::Challenge => Access::Open,
@@ -48,10 +49,7 @@ impl<'a> Registry<'a> {
             Authentication::Bearer => Access::Secret,
         };
         let repository = options.repository.name.as_str();
-        let mut registry = Self { base, repository, user: &options.user, secret, access };
-        let root: Url = format!("{}/", registry.base).parse()?;
-        registry.send(|| Request::get(&root))?.accepted()?;
-        Ok(registry)
+        Ok(Self { base, repository, user: &options.user, secret, access })
     }
 
     /// Whether a blob is there.

@@ -4,7 +4,7 @@
 
 use crate::descriptor::{Descriptor, Digest, NewManifest};
 use attest_sdk::{Error, Result};
-use base64ct::{Base64, Encoding as _};
+use data_encoding::BASE64;
 use serde::Serialize;
 
 const ARTIFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
@@ -51,7 +51,7 @@ pub(crate) fn document(repository: &str, image: &Digest) -> Result<Vec<u8>> {
 
 /// The descriptor of a signed document.
 pub(crate) fn blob(document: &[u8], signature: &[u8]) -> Descriptor {
-    Descriptor::of(DOCUMENT, document).with_annotation(SIGNATURE, &Base64::encode_string(signature))
+    Descriptor::of(DOCUMENT, document).with_annotation(SIGNATURE, &BASE64.encode(signature))
 }
 
 /// The manifest that refers to the image.

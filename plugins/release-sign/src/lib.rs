@@ -39,7 +39,11 @@ fn run(args: Vec<String>) -> Result {
 
 /// The files of the release, by name.
 fn products(dist: &Directory) -> Result<Vec<String>> {
-    let entries = dist.entries()?.into_iter().filter(|entry| entry.is_file && names::is_product(&entry.name));
-    let files: Vec<_> = entries.map(|entry| entry.name).collect();
+    let names: Vec<_> = dist.entries()?.into_iter().filter(|entry| entry.is_file).map(|entry| entry.name).collect();
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    let (ours, files): (Vec<_>, Vec<_>) = names.iter().cloned().partition(|name| names::is_ours(name, &all));
+    if !ours.is_empty() {
+        info(&format!("of an earlier run, and written anew: {}", ours.join(", ")));
+    }
     if files.is_empty() { Err(Error::new("there is no file in `dist` to sign")) } else { Ok(files) }
 }

@@ -11,9 +11,13 @@ pub(crate) fn signature(name: &str) -> String {
     format!("{name}{SIGNATURE}")
 }
 
-/// Whether a file is one of the release's, rather than one of ours from an earlier run.
-pub(crate) fn is_product(name: &str) -> bool {
-    name != CHECKSUMS && name != PUBLIC_KEY && !name.ends_with(SIGNATURE) && !name.ends_with(UNFINISHED)
+/// Whether a file is ours, from an earlier run: what it writes, or would write of one of `names`.
+pub(crate) fn is_ours(name: &str, names: &[&str]) -> bool {
+    let written = name.strip_suffix(UNFINISHED).unwrap_or(name);
+    let signed = written.strip_suffix(SIGNATURE);
+    written == CHECKSUMS
+        || written == PUBLIC_KEY
+        || signed.is_some_and(|signed| signed == CHECKSUMS || names.contains(&signed))
 }
 
 #[cfg(test)]
@@ -22,11 +26,14 @@ mod tests {
 
     #[test]
     fn a_second_run_signs_what_the_first_did() {
-        for product in ["app.tar.gz", "SHA256SUMS.txt", "release.pub.zip", "sig"] {
-            assert!(is_product(product) && !is_product(&signature(product)), "{product}");
+        let products =
+            ["app.tar.gz", "SHA256SUMS.txt", "release.pub.zip", "sig", "firmware.part", "theirs.sig", ".part"];
+        for product in products {
+            assert!(!is_ours(product, &products), "{product}");
+            assert!(is_ours(&signature(product), &products), "{product}");
         }
         for ours in [CHECKSUMS, PUBLIC_KEY, "SHA256SUMS.sig", "app.tar.gz.sig.part", "SHA256SUMS.part"] {
-            assert!(!is_product(ours), "{ours}");
+            assert!(is_ours(ours, &products), "{ours}");
         }
     }
 }

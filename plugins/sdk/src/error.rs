@@ -13,12 +13,13 @@ pub type Result<T = ()> = std::result::Result<T, Error>;
 pub struct Error {
     code: u8,
     message: String,
+    denied: bool,
 }
 
 impl Error {
     /// A failure with exit status 1.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { code: 1, message: message.into() }
+        Self { code: 1, message: message.into(), denied: false }
     }
 
     /// The same failure with another exit status, 1 to 123.
@@ -32,6 +33,17 @@ impl Error {
     #[must_use]
     pub fn during(mut self, what: &str) -> Self {
         self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// Whether it is a request that was not granted: asking again changes nothing.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.denied
+    }
+
+    pub(crate) fn denied(mut self) -> Self {
+        self.denied = true;
         self
     }
 

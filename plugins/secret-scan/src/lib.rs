@@ -50,12 +50,7 @@ fn allow_list(source: &Directory) -> Result<AllowList> {
     if !source.entries()?.iter().any(|entry| entry.name == ALLOW_LIST && entry.is_file) {
         return Ok(AllowList::default());
     }
-    let mut text = Vec::new();
-    source.file(ALLOW_LIST)?.read_each(|part| {
-        if text.len() <= allow::MOST_BYTES {
-            text.extend_from_slice(part);
-        }
-    })?;
+    let text = source.read_up_to(ALLOW_LIST, allow::MOST_BYTES)?;
     AllowList::read(&text).map_err(|error| Error::new(format!("`{ALLOW_LIST}`: {error}")))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::report::{Leak, Report, message};
 use attest_leaks::{Pattern, Patterns};
+use attest_sdk::http::encode;
 use serde_json::{Value, json};
 
 /// Of what the paths are relative.
@@ -92,15 +93,7 @@ fn artifact(path: &str) -> Value {
 /// A relative reference (RFC 3986 §4.2): whatever could mean something in it is percent-encoded, `:` too, or the first name of a
 /// path could be a scheme.
 fn uri(path: &str) -> String {
-    let mut uri = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'/' | b'-' | b'.' | b'_' | b'~' => uri.push(char::from(byte)),
-            _ if byte.is_ascii_alphanumeric() => uri.push(char::from(byte)),
-            _ => uri += &format!("%{byte:02X}"),
-        }
-    }
-    uri
+    path.split('/').map(encode).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]

@@ -12,6 +12,11 @@ pub(super) struct Answer {
     come: Option<Result<IncomingResponse, ErrorCode>>,
 }
 
+/// Whether a server that answers so has no use for the rest of the body. Some say `200` while they still read.
+pub(super) fn wants_no_more(answer: &IncomingResponse) -> bool {
+    answer.status() >= 300
+}
+
 impl Answer {
     pub(super) fn new(future: FutureIncomingResponse) -> Self {
         Self { ready: future.subscribe(), future, come: None }
@@ -27,8 +32,7 @@ impl Answer {
         }
         match &self.come {
             None => true,
-            // Some answer while they still read, which is no reason to stop.
-            Some(Ok(answer)) => answer.status() < 400,
+            Some(Ok(answer)) => !wants_no_more(answer),
             Some(Err(_)) => false,
         }
     }

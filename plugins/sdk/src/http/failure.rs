@@ -9,14 +9,12 @@ use crate::error::Error;
 pub(super) fn unsent(url: &Url, error: &ErrorCode, with_secrets: bool) -> Error {
     let what = match error {
         ErrorCode::HttpRequestDenied => return denied(url, with_secrets),
-        ErrorCode::DnsTimeout | ErrorCode::DnsError(_) => "its host has no address".to_owned(),
-        ErrorCode::DestinationIpProhibited => {
-            "its host lies in a private network: list its origin in `private` below [http] in step.toml".to_owned()
-        }
-        ErrorCode::ConnectionRefused => "its host refuses connections".to_owned(),
-        ErrorCode::ConnectionTerminated => "its host ended the connection".to_owned(),
-        ErrorCode::ConnectionTimeout | ErrorCode::HttpResponseTimeout => "its host does not answer in time".to_owned(),
-        ErrorCode::TlsCertificateError => "its host's certificate is not trusted".to_owned(),
+        ErrorCode::DnsError(_) => "its host has no address".to_owned(),
+        ErrorCode::ConnectionRefused => "nobody answers there".to_owned(),
+        ErrorCode::HttpResponseTimeout => "its host does not answer in time".to_owned(),
+        ErrorCode::TlsProtocolError => "its host's certificate is not trusted, or it speaks no TLS".to_owned(),
+        ErrorCode::HttpProtocolError => "its host answered something that is no HTTP, or ended too early".to_owned(),
+        ErrorCode::HttpRequestBodySize(_) => "its body is not as long as it was said to be".to_owned(),
         ErrorCode::InternalError(Some(reason)) => reason.clone(),
         other => format!("{other:?}"),
     };
@@ -33,9 +31,11 @@ fn denied(url: &Url, with_secrets: bool) -> Error {
     };
     Error::new(format!(
         "{}: the request is not granted; the job's log says why.{secrets} In step.toml it needs:\n\
-         [http]\nallow = [\"{origin}\"]\nwhy = \"…\"",
+         [http]\nallow = [\"{origin}\"]\nwhy = \"…\"\n\
+         or `private` in place of `allow`, if its host lies in a private network",
         url.without_query()
     ))
+    .denied()
 }
 
 /// Headers that can't be sent.

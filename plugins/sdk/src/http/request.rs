@@ -1,6 +1,6 @@
 //! What is asked.
 
-use super::answer::Answer;
+use super::answer::{Answer, wants_no_more};
 use super::body::Body;
 use super::failure::{bad_header, unsent};
 use super::response::Response;
@@ -8,12 +8,11 @@ use super::url::{Scheme, Url, encode};
 use crate::bindings::attest::step::http::{self as with_secrets, HeaderPlace, Place, SecretUse};
 use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{
-    ErrorCode, Fields, FutureIncomingResponse, Method, OutgoingRequest, RequestOptions, Scheme as WasiScheme,
+    ErrorCode, Fields, FutureIncomingResponse, Method, OutgoingRequest, Scheme as WasiScheme,
 };
 use crate::directory::File;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-use std::time::Duration;
 
 /// A request. `S` is [`Plain`], or [`WithSecrets`] once it has one.
 #[must_use = "a request is sent by `send`"]
@@ -23,7 +22,6 @@ pub struct Request<'a, S = Plain> {
     url: Result<Url>,
     headers: Vec<(String, String)>,
     body: Body<'a>,
-    timeout: Option<Duration>,
     secrets: S,
 }
 
@@ -39,11 +37,7 @@ pub trait Route<'a>: sealed::Sealed + Sized {
     #[doc(hidden)]
     fn with(self, secret: SecretUse<'a>) -> WithSecrets<'a>;
     #[doc(hidden)]
-    fn dispatch(
-        self,
-        request: OutgoingRequest,
-        options: Option<RequestOptions>,
-    ) -> std::result::Result<FutureIncomingResponse, ErrorCode>;
+    fn dispatch(self, request: OutgoingRequest) -> std::result::Result<FutureIncomingResponse, ErrorCode>;
 }
 
 mod sealed {
@@ -65,12 +59,8 @@ impl<'a> Route<'a> for Plain {
         WithSecrets(vec![secret])
     }
 
-    fn dispatch(
-        self,
-        request: OutgoingRequest,
-        options: Option<RequestOptions>,
-    ) -> std::result::Result<FutureIncomingResponse, ErrorCode> {
-        outgoing_handler::handle(request, options)
+    fn dispatch(self, request: OutgoingRequest) -> std::result::Result<FutureIncomingResponse, ErrorCode> {
+        outgoing_handler::handle(request, None)
     }
 }
 
@@ -80,12 +70,8 @@ impl<'a> Route<'a> for WithSecrets<'a> {
         self
     }
 
-    fn dispatch(
-        self,
-        request: OutgoingRequest,
-        options: Option<RequestOptions>,
-    ) -> std::result::Result<FutureIncomingResponse, ErrorCode> {
-        with_secrets::send(request, options, &self.0)
+    fn dispatch(self, request: OutgoingRequest) -> std::result::Result<FutureIncomingResponse, ErrorCode> {
+        with_secrets::send(request, None, &self.0)
     }
 }
 
@@ -96,7 +82,7 @@ impl<'a> Request<'a> {
         Error: From<U::Error>,
     {
         let url = url.try_into().map_err(Error::from);
-        Self { method, url, headers: Vec::new(), body: Body::None, timeout: None, secrets: Plain(()) }
+        Self { method, url, headers: Vec::new(), body: Body::None, secrets: Plain(()) }
     }
 
     /// `GET`: asks for what is there.
@@ -178,12 +164,6 @@ impl<'a, S: Route<'a>> Request<'a, S> {
         self.header("content-type", "application/json").body(text.into())
     }
 
-    /// Waiting so long at most: for the connection, for the answer's first byte, and between two of its bytes.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
     /// With a secret in a header, and what stands in front of it there, such as `Bearer `.
     pub fn secret_header(self, name: &str, prefix: &str, secret: &'a Secret) -> Request<'a, WithSecrets<'a>> {
         self.secret(secret, Place::Header(HeaderPlace { name: name.to_owned(), prefix: prefix.to_owned() }))
@@ -210,9 +190,9 @@ impl<'a, S: Route<'a>> Request<'a, S> {
     }
 
     fn secret(self, secret: &'a Secret, place: Place) -> Request<'a, WithSecrets<'a>> {
-        let Self { method, url, headers, body, timeout, secrets } = self;
+        let Self { method, url, headers, body, secrets } = self;
         let secrets = secrets.with(SecretUse { secret: &secret.0, place });
-        Request { method, url, headers, body, timeout, secrets }
+        Request { method, url, headers, body, secrets }
     }
 
     /// Sends it, and waits for the answer's status and headers. Any status is an answer: see
@@ -238,14 +218,14 @@ impl<'a, S: Route<'a>> Request<'a, S> {
             None => None,
         };
         let failed = |error: ErrorCode| unsent(&url, &error, S::HAS_SECRETS);
-        let mut answer = Answer::new(self.secrets.dispatch(request, options(self.timeout)?).map_err(failed)?);
+        let mut answer = Answer::new(self.secrets.dispatch(request).map_err(failed)?);
         let written = match (content, body) {
             (Some(content), Some(body)) => content.write(&url, body, &mut answer),
             _ => Ok(()),
         };
-        // Where the body broke off, an answer that refuses it says why.
+        // Where the body broke off, an answer that wants no more of it says why.
         match (answer.wait(), written) {
-            (Ok(answer), Err(_)) if answer.status() >= 400 => Ok(Response::new(self.method, url, answer)),
+            (Ok(answer), Err(_)) if wants_no_more(&answer) => Ok(Response::new(self.method, url, answer)),
             (_, Err(error)) => Err(error),
             (Ok(answer), Ok(())) => Ok(Response::new(self.method, url, answer)),
             (Err(error), Ok(())) => Err(failed(error)),
@@ -266,16 +246,4 @@ fn outgoing(method: &Method, url: &Url, fields: Fields) -> Result<OutgoingReques
         .and_then(|()| request.set_path_with_query(Some(&url.path_with_query())))
         .map_err(|()| Error::new(format!("the host takes no request for {}", url.without_query())))?;
     Ok(request)
-}
-
-fn options(timeout: Option<Duration>) -> Result<Option<RequestOptions>> {
-    let Some(timeout) = timeout else { return Ok(None) };
-    let nanoseconds = Some(timeout.as_nanos().try_into().unwrap_or(u64::MAX));
-    let options = RequestOptions::new();
-    options
-        .set_connect_timeout(nanoseconds)
-        .and_then(|()| options.set_first_byte_timeout(nanoseconds))
-        .and_then(|()| options.set_between_bytes_timeout(nanoseconds))
-        .map_err(|()| Error::new("the host takes no timeout for requests"))?;
-    Ok(Some(options))
 }
