@@ -29,23 +29,31 @@ impl GitHub {
         let json =
             |stream: &mut TcpStream, status, value: &Value| reply(stream, status, &[], value.to_string().as_bytes());
         match (request.method.as_str(), rest) {
-            ("GET", "/tags/v1") => match self.release.as_ref().filter(|release| release["draft"] == false) {
-                Some(release) => json(stream, 200, release),
-                None => reply(stream, 404, &[], b"{}"),
-            },
+            ("GET", tag) if tag.starts_with("/tags/") => {
+                match self.release.as_ref().filter(|release| release["draft"] == false) {
+                    Some(release) => json(stream, 200, release),
+                    None => reply(stream, 404, &[], b"{}"),
+                }
+            }
             ("GET", "") => json(stream, 200, &self.release.iter().cloned().collect()),
             ("POST", "") => {
                 let mut release: Value = serde_json::from_slice(&request.body).unwrap();
                 release["id"] = 1.into();
-                release["html_url"] = format!("{origin}/octo/widget/releases/v1").into();
+                release["html_url"] = format!("{origin}/octo/widget/releases/untagged-1").into();
                 release["upload_url"] = format!("{origin}/repos/octo/widget/releases/1/assets{{?name,label}}").into();
                 json(stream, 201, &release);
                 self.release = Some(release);
             }
             ("PATCH", "/1") => {
                 let release = self.release.as_mut().unwrap();
+                let tag = release["tag_name"].as_str().unwrap().to_owned();
                 release["draft"] = false.into();
+                release["html_url"] = format!("{origin}/octo/widget/releases/tag/{tag}").into();
                 json(stream, 200, release);
+                for (asset, _) in &mut self.assets {
+                    let url = asset["browser_download_url"].as_str().unwrap();
+                    asset["browser_download_url"] = url.replace("/untagged-1/", &format!("/{tag}/")).into();
+                }
             }
             ("GET", "/1/assets") => json(stream, 200, &self.assets.iter().map(|(asset, _)| asset.clone()).collect()),
             ("POST", "/1/assets") => {
@@ -63,7 +71,8 @@ impl GitHub {
                 let asset = json!({
                     "id": self.next, "name": name, "size": arrived.len(), "digest": format!("sha256:{digest}"),
                     "state": if broken { "starter" } else { "uploaded" },
-                    "browser_download_url": format!("{origin}/octo/widget/releases/download/v1/{name}"),
+                    // As long as it is a draft.
+                    "browser_download_url": format!("{origin}/octo/widget/releases/download/untagged-1/{name}"),
                 });
                 match broken {
                     true => reply(stream, 502, &[], b"bad gateway"),
@@ -99,8 +108,12 @@ impl Release {
     }
 
     fn run(&self, more: &[&str]) -> crate::support::Output {
+        self.run_tag(more, "v1")
+    }
+
+    fn run_tag(&self, more: &[&str], tag: &str) -> crate::support::Output {
         let api = self.server.origin();
-        let arguments = [&["--api", &api, "--uploads", &api][..], more, &["octo/widget", "v1"]].concat();
+        let arguments = [&["--api", &api, "--uploads", &api][..], more, &["octo/widget", tag]].concat();
         self.step.run("dist", "dist", &arguments)
     }
 
@@ -118,7 +131,10 @@ impl Release {
 fn a_release_is_made_once_and_can_be_made_again() {
     let release = Release::new();
     let out = release.run(&[]).ok();
-    assert!(out.stdout.contains("url=") && out.stdout.contains("download/v1/app.tar.gz"), "{}", out.stdout);
+    let origin = release.server.origin();
+    assert!(out.stdout.contains(&format!("url={origin}/octo/widget/releases/tag/v1")), "{}", out.stdout);
+    // Where its files are now, and not where they were in the draft.
+    assert!(out.stdout.contains("download/v1/app.tar.gz") && !out.stdout.contains("untagged"), "{}", out.stdout);
     let mut names = release.names();
     names.sort();
     assert_eq!(names, ["SHA256SUMS", "app.tar.gz"]);
@@ -131,12 +147,40 @@ fn a_release_is_made_once_and_can_be_made_again() {
     release.step.write("dist/app.tar.gz", "another program");
     let out = release.run(&[]);
     assert_eq!(out.status, 1, "{}", out.stderr);
-    assert!(out.stderr.contains("app.tar.gz"), "{}", out.stderr);
+    assert!(
+        out.stderr.contains("the release has another `app.tar.gz`: it has 11 bytes, and the file 15"),
+        "{}",
+        out.stderr
+    );
     assert_eq!((release.requests("POST"), release.requests("DELETE")), (posted, deleted));
     release.run(&["--replace"]).ok();
     let github = release.github.lock().unwrap();
     let (_, contents) = github.assets.iter().find(|(asset, _)| asset["name"] == "app.tar.gz").unwrap();
     assert_eq!(contents, b"another program");
+}
+
+#[test]
+fn a_tag_with_a_slash_is_found_again() {
+    let release = Release::new();
+    for _ in 0..2 {
+        let out = release.run_tag(&[], "app/v1").ok();
+        assert!(out.stdout.contains("download/app/v1/app.tar.gz"), "{}", out.stdout);
+    }
+    assert_eq!(release.names().len(), 2);
+    // The release, and each file once.
+    assert_eq!(release.requests("POST"), 3);
+}
+
+#[test]
+fn a_release_of_nothing_is_an_error() {
+    let release = Release::new();
+    for file in ["dist/app.tar.gz", "dist/SHA256SUMS"] {
+        release.step.remove(file);
+    }
+    let out = release.run(&[]);
+    assert_eq!(out.status, 1, "{}", out.stderr);
+    assert!(out.stderr.contains("there is no file in `dist` to release"), "{}", out.stderr);
+    assert_eq!(release.requests("GET") + release.requests("POST"), 0);
 }
 
 #[test]
@@ -155,6 +199,8 @@ fn what_arrived_otherwise_is_no_release() {
     release.github.lock().unwrap().corrupt = 2;
     let out = release.run(&[]);
     assert_eq!(out.status, 1, "{}", out.stderr);
+    assert!(out.stderr.contains("what arrived is not the file, and was deleted: it has 5 bytes"), "{}", out.stderr);
+    assert_eq!(release.names(), [""; 0]);
     let github = release.github.lock().unwrap();
     assert_eq!(github.release.as_ref().unwrap()["draft"], true, "it was not published");
 }

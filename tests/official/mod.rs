@@ -20,10 +20,15 @@ struct Official {
 impl Official {
     /// The step of this name. `origins` stand in its manifest in place of those that it comes with, and `token` may go there.
     fn new(name: &str, origins: &[&str], places: &[&str]) -> Self {
+        Self::narrow(name, origins, origins, places)
+    }
+
+    /// The same, where `token` may go to these `destinations` alone.
+    fn narrow(name: &str, origins: &[&str], destinations: &[&str], places: &[&str]) -> Self {
         let scene = Scene::new();
         let mut options = vec!["--private"];
-        for origin in origins {
-            options.extend(["--to", origin]);
+        for destination in destinations {
+            options.extend(["--to", destination]);
         }
         for place in places {
             options.extend(["--in", place]);
@@ -56,5 +61,10 @@ impl Official {
     /// A file of the job's.
     fn write(&self, path: &str, contents: &str) {
         self.scene.runner.write(path, contents);
+    }
+
+    /// The file is not there any more.
+    fn remove(&self, path: &str) {
+        std::fs::remove_file(self.scene.runner.work().join(path)).unwrap();
     }
 }

@@ -1,11 +1,16 @@
 //! `oci-push`, against Debian's `docker-registry`.
 
 use super::{Official, TOKEN};
-use crate::support::{directory, run};
+use crate::support::{Server, directory, reply, run};
 use attest_evidence::Sha256Digest;
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// bcrypt of [`TOKEN`], of cost 4: `htpasswd -nbBC 4 me TOKEN`.
+const BCRYPT: &str = "$2y$04$vcNouFH76o4H3f2g0lrDRuvgIK.Vgz5ZZYDyMC2fJUF5KB8kDERR2";
+/// The layer of the image.
+const LAYER: &str = "layer ";
 
 /// A registry on loopback that wants a password.
 struct Registry {
@@ -18,9 +23,7 @@ impl Registry {
     fn start() -> Self {
         let folder = directory();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // `openssl passwd` knows no bcrypt, which is all that the registry takes: this is of `TOKEN`, made with cost 4.
-        let hash = bcrypt(folder.path());
-        std::fs::write(folder.path().join("htpasswd"), format!("me:{hash}\n")).unwrap();
+        std::fs::write(folder.path().join("htpasswd"), format!("me:{BCRYPT}\n")).unwrap();
         let config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {0}/data\n  delete:\n    enabled: true\n\
              http:\n  addr: 127.0.0.1:{port}\nauth:\n  htpasswd:\n    realm: test\n    path: {0}/htpasswd\n",
@@ -68,13 +71,6 @@ impl Drop for Registry {
     }
 }
 
-/// bcrypt of [`TOKEN`], by `htpasswd`.
-fn bcrypt(folder: &std::path::Path) -> String {
-    let file = folder.join("made");
-    run(Command::new("htpasswd").args(["-cbBC", "4"]).arg(&file).args(["me", TOKEN])).ok();
-    std::fs::read_to_string(file).unwrap().trim().split_once(':').unwrap().1.to_owned()
-}
-
 /// An image layout of one layer, in the job's folder `image`. The digest of its manifest.
 fn lay_out(step: &Official) -> Sha256Digest {
     let blob = |contents: &str| {
@@ -82,7 +78,7 @@ fn lay_out(step: &Official) -> Sha256Digest {
         step.write(&format!("image/blobs/sha256/{digest}"), contents);
         digest
     };
-    let (config, layer) = (r#"{"architecture":"amd64","os":"linux"}"#, "layer ".repeat(100_000));
+    let (config, layer) = (r#"{"architecture":"amd64","os":"linux"}"#, LAYER.repeat(100_000));
     let descriptor = |kind: &str, digest: &Sha256Digest, size: usize| json!({ "mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": size });
     let manifest = json!({
         "schemaVersion": 2,
@@ -101,7 +97,9 @@ fn lay_out(step: &Official) -> Sha256Digest {
 #[test]
 fn an_image_is_pushed_and_its_signature_beside_it() {
     let registry = Registry::start();
-    let step = Official::new("oci-push", &[&registry.origin()], &["basic"]);
+    let origin = registry.origin();
+    // No more than the repository: nothing else of the registry is asked.
+    let step = Official::narrow("oci-push", &[&origin], &[&format!("{origin}/v2/octo/widget/")], &["basic"]);
     let digest = lay_out(&step);
     let reference = format!("127.0.0.1:{}/octo/widget", registry.port);
     let push = || step.run("image", "image", &["--user", "me", &format!("{reference}:v1"), "latest"]).ok();
@@ -144,11 +142,74 @@ fn an_image_is_pushed_and_its_signature_beside_it() {
     assert_ne!(verify(&[&document[..], b" "].concat()), 0, "the control");
 
     // Again: what is there is left.
-    push();
-    // A blob that is not what its digest says is refused, and no tag moves.
-    let other = digest.to_string();
-    step.write(&format!("image/blobs/sha256/{other}"), "{}");
-    let out = step.run("image", "image", &["--user", "me", &format!("{reference}:v2")]);
-    assert_eq!(out.status, 1, "{}", out.stderr);
-    assert_eq!(registry.get("/v2/octo/widget/manifests/v2").0, "404");
+    assert_eq!(push().stderr.matches(" was there").count(), 2);
+}
+
+#[test]
+fn what_is_not_what_its_digest_says_is_refused() {
+    let registry = Registry::start();
+    let step = Official::new("oci-push", &[&registry.origin()], &["basic"]);
+    let digest = lay_out(&step);
+    let push = || {
+        let reference = format!("127.0.0.1:{}/octo/widget:v2", registry.port);
+        let out = step.run("image", "image", &["--user", "me", &reference]);
+        assert_eq!(out.status, 1, "{}", out.stderr);
+        out.stderr
+    };
+    // A layer as long as it was, with another byte: the registry holds it against its digest.
+    let layer = LAYER.repeat(100_000);
+    let path = format!("image/blobs/sha256/{}", Sha256Digest::of(layer.as_bytes()));
+    step.write(&path, &format!("L{}", &layer[1..]));
+    let said = push();
+    assert!(said.contains("400") && said.contains("DIGEST_INVALID"), "{said}");
+    // Shorter: the step sees it.
+    step.write(&path, "layer");
+    assert!(push().contains("has not the 600000 bytes that its manifest says"));
+    // A manifest is held against its digest by the step.
+    step.write(&format!("image/blobs/sha256/{digest}"), "{}");
+    let said = push();
+    assert!(said.contains(&digest.to_string()), "{said}");
+    assert_eq!(registry.get("/v2/octo/widget/manifests/v2").0, "404", "no tag moves");
+}
+
+/// A registry that gives tokens of its own (as Docker's and GitHub's do), and takes everything.
+fn with_tokens() -> Server {
+    Server::start(|request, stream| {
+        let (path, _) = request.target.split_once('?').unwrap_or((&request.target, ""));
+        let origin = format!("http://{}", request.header("host"));
+        let authorization = request.header("authorization");
+        if path == "/token" {
+            let password = format!("Basic {}", data_encoding::BASE64.encode(format!("me:{TOKEN}").as_bytes()));
+            let status = if authorization == password { 200 } else { 401 };
+            return reply(stream, status, &[], br#"{"token":"of-the-registry"}"#);
+        }
+        if authorization != "Bearer of-the-registry" {
+            let asked = format!("Bearer realm=\"{origin}/token\",service=\"registry\"");
+            return reply(stream, 401, &[("www-authenticate", &asked)], b"");
+        }
+        match request.method.as_str() {
+            "HEAD" => reply(stream, 404, &[], b""),
+            "POST" => reply(stream, 202, &[("location", "/v2/octo/widget/blobs/uploads/1")], b""),
+            "PUT" => reply(stream, 201, &[("oci-subject", "yes")], b""),
+            other => panic!("{other}"),
+        }
+    })
+}
+
+#[test]
+fn a_registry_may_give_a_token_of_its_own() {
+    let registry = with_tokens();
+    let origin = registry.origin();
+    // The password goes where tokens are given, and nowhere else.
+    let step = Official::narrow("oci-push", &[&origin], &[&format!("{origin}/token")], &["basic"]);
+    lay_out(&step);
+    let reference = format!("127.0.0.1:{}/octo/widget:v1", registry.port());
+    step.run("image", "image", &["--user", "me", &reference]).ok();
+    let received = registry.received();
+    let asked: Vec<_> = received.iter().filter(|request| request.target.starts_with("/token")).collect();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    let target = "/token?service=registry&scope=repository%3Aocto%2Fwidget%3Apull%2Cpush";
+    assert_eq!(asked[0].target, target);
+    let tagged = received.iter().any(|request| request.method == "PUT" && request.target.ends_with("/manifests/v1"));
+    assert!(tagged, "{received:?}");
 }

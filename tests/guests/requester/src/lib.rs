@@ -131,9 +131,12 @@ fn with_secret(method: &str, url: &str, place: &str, with: &str, body: Option<&s
     tell(request.send()?)
 }
 
+fn refused(what: &str) -> Error {
+    Error::new(format!("refused: {what}"))
+}
+
 /// A request as `wasi:http` lets any program make it: `rest` are names and values of header fields.
 fn raw(method: &str, scheme: &str, authority: &str, path: &str, rest: &[&str]) -> Result {
-    let refused = |what: &str| Error::new(format!("refused: {what}"));
     let fields = wasi::Fields::new();
     for pair in rest.chunks(2) {
         let [name, value] = pair else { return Err(Error::new("a name and a value")) };
@@ -157,22 +160,12 @@ fn raw(method: &str, scheme: &str, authority: &str, path: &str, rest: &[&str]) -
     request.set_scheme(Some(&scheme)).map_err(|()| refused("scheme"))?;
     request.set_authority(Some(authority)).map_err(|()| refused("authority"))?;
     request.set_path_with_query(Some(path)).map_err(|()| refused("path"))?;
-    let answer = handle(request, None).map_err(|error| refused(&format!("{error:?}")))?;
-    answer.subscribe().block();
-    match answer.get() {
-        Some(Ok(Ok(response))) => {
-            info(&format!("status {}", response.status()));
-            Ok(())
-        }
-        Some(Ok(Err(error))) => Err(refused(&format!("{error:?}"))),
-        _ => Err(refused("no answer")),
-    }
+    status(&handle(request, None).map_err(|error| refused(&format!("{error:?}")))?)
 }
 
 /// A request with the token, to a path that no library would write.
 fn raw_with(authority: &str, path: &str) -> Result {
     use attest_sdk::bindings::attest::step::{http, secrets};
-    let refused = |what: &str| Error::new(format!("refused: {what}"));
     let request = wasi::OutgoingRequest::new(wasi::Fields::new());
     request.set_method(&wasi::Method::Put).map_err(|()| refused("method"))?;
     request.set_scheme(Some(&wasi::Scheme::Http)).map_err(|()| refused("scheme"))?;
@@ -181,7 +174,11 @@ fn raw_with(authority: &str, path: &str) -> Result {
     let token = secrets::open("token").map_err(|_| refused("secret"))?;
     let place = http::HeaderPlace { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() };
     let used = http::SecretUse { secret: &token, place: http::Place::Header(place) };
-    let answer = http::send(request, None, &[used]).map_err(|error| refused(&format!("{error:?}")))?;
+    status(&http::send(request, None, &[used]).map_err(|error| refused(&format!("{error:?}")))?)
+}
+
+/// Says with which status a request was answered.
+fn status(answer: &wasi::FutureIncomingResponse) -> Result {
     answer.subscribe().block();
     match answer.get() {
         Some(Ok(Ok(response))) => {
