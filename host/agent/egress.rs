@@ -10,12 +10,15 @@ use attest_step::Manifest;
 use attest_wire::egress::{FromEgress, HttpSecret, Start};
 use attest_wire::spawner::Spawn;
 use attest_wire::{FrameWriter, Revealed, WireError, split};
+use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+/// Bytes that may be on their way from a worker to its egress: each works on while the other waits for its processor.
+const ON_ITS_WAY: usize = 4 << 20;
 /// How long it may take to begin: it reads the system's roots, and raises its walls.
 const LONGEST_START: Duration = Duration::from_secs(10);
 
@@ -86,6 +89,9 @@ impl Egress {
         secrets: Vec<HttpSecret>,
     ) -> Result<(Self, OwnedFd), StepError> {
         let (ours, theirs) = UnixStream::pair().map_err(not_begun)?;
+        // The worker's end: uploads are larger than what is downloaded. Where the system allows less, it is less.
+        let _ = set_socket_send_buffer_size_force(&ours, ON_ITS_WAY)
+            .or_else(|_| set_socket_send_buffer_size(&ours, ON_ITS_WAY));
         let begun = match requests {
             Requests::Sent { roots } => {
                 let start = Start { origins, secrets, roots };

@@ -2,21 +2,20 @@
 //!
 //! It is what this process saw. A step that has broken out of WebAssembly can open files behind its back.
 
-use crate::state::State;
-use attest_evidence::exchange::DirectoryMode;
+mod reading;
+mod watch;
+
+pub(crate) use watch::link;
+
 use attest_evidence::name::DirectoryName;
+use reading::{Reading, SharedReading, Stamp};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read as _;
-use wasmtime::component::{Linker, Resource};
-use wasmtime::{Result, StoreContextMut};
-use wasmtime_wasi::filesystem::{Descriptor, Dir, FsPerms, OpenMode, WasiFilesystemView as _};
-use wasmtime_wasi::p2::FsResult;
-use wasmtime_wasi::p2::bindings::filesystem::types::{
-    self, DescriptorFlags, ErrorCode, Host as _, HostDescriptor as _, OpenFlags, PathFlags,
-};
+use wasmtime::component::Resource;
+use wasmtime_wasi::filesystem::Descriptor;
 
 /// Most files that are remembered, in all directories together.
 const MOST_FILES: usize = 1024;
@@ -26,54 +25,88 @@ const CHUNK: usize = 256 * 1024;
 /// What a step did to the files of one directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilesSeen {
-    /// Files that it opened for reading, with their digests at the end.
+    /// Files that it opened for reading: with the digest of what it read, or, if it did not read a file from its beginning to
+    /// its end, of what is in it when the step has ended.
     pub read: Vec<(String, Option<[u8; 32]>)>,
-    /// Files that it opened for writing.
+    /// Files that it opened for writing, with the digests of what is in them when the step has ended.
     pub written: Vec<(String, Option<[u8; 32]>)>,
     /// Files beyond those that are listed.
     pub more: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Opened {
+/// A file in a granted directory.
+type Place = (DirectoryName, String);
+
+/// What a descriptor is of.
+#[derive(Debug)]
+enum Kind {
+    Directory(Place),
+    File(SharedReading),
+}
+
+/// How a file was opened.
+#[derive(Debug, Clone, Copy)]
+struct How {
     read: bool,
+    write: bool,
+}
+
+#[derive(Debug, Default)]
+struct Opened {
+    /// The last time that it was opened for reading.
+    read: Option<SharedReading>,
     written: bool,
 }
 
 /// Which files were opened so far.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    /// For each descriptor of a directory, by its number in the table: the granted directory, and the path in it.
-    /// A number that is used again is used for something that goes through here again.
-    places: HashMap<u32, (DirectoryName, String)>,
-    opened: BTreeMap<(DirectoryName, String), Opened>,
+    /// By the descriptor's number in the table. One that is used again is used for something that goes through here again.
+    descriptors: HashMap<u32, Kind>,
+    opened: BTreeMap<Place, Opened>,
     more: BTreeMap<DirectoryName, u64>,
 }
 
 impl Files {
     /// A granted directory has been opened.
     fn granted(&mut self, descriptor: &Resource<Descriptor>, name: DirectoryName) {
-        self.places.insert(descriptor.rep(), (name, String::new()));
+        self.descriptors.insert(descriptor.rep(), Kind::Directory((name, String::new())));
     }
 
-    fn place(&self, directory: u32, path: &str) -> Option<(DirectoryName, String)> {
-        let (name, base) = self.places.get(&directory)?;
-        Some((name.clone(), plain(base, path)))
+    /// Where something is that is opened by a path in a directory.
+    fn place(&self, directory: u32, path: &str) -> Option<Place> {
+        match self.descriptors.get(&directory)? {
+            Kind::Directory((name, base)) => Some((name.clone(), plain(base, path))),
+            Kind::File(_) => None,
+        }
     }
 
-    fn open(&mut self, directory: u32, path: &str, descriptor: &Resource<Descriptor>, opened: Result<Opened, ()>) {
-        let Some(place) = self.place(directory, path) else { return };
-        let Ok(opened) = opened else {
-            self.places.insert(descriptor.rep(), place);
-            return;
-        };
+    fn opened_directory(&mut self, place: Place, descriptor: &Resource<Descriptor>) {
+        self.descriptors.insert(descriptor.rep(), Kind::Directory(place));
+    }
+
+    fn opened_file(&mut self, place: Place, descriptor: &Resource<Descriptor>, how: How, stamp: Option<Stamp>) {
+        // Whatever had this number is gone.
+        self.descriptors.remove(&descriptor.rep());
         if self.opened.len() >= MOST_FILES && !self.opened.contains_key(&place) {
             *self.more.entry(place.0).or_default() += 1;
             return;
         }
         let known = self.opened.entry(place).or_default();
-        known.read |= opened.read;
-        known.written |= opened.written;
+        known.written |= how.write;
+        if how.read {
+            let reading = Reading::again(known.read.as_ref(), stamp);
+            known.read = Some(SharedReading::clone(&reading));
+            self.descriptors.insert(descriptor.rep(), Kind::File(reading));
+        }
+    }
+
+    /// What has been read so far of a file that is open.
+    fn reading(&self, descriptor: u32) -> Option<SharedReading> {
+        match self.descriptors.get(&descriptor)? {
+            Kind::File(reading) => Some(SharedReading::clone(reading)),
+            Kind::Directory(_) => None,
+        }
     }
 
     fn rename(&mut self, from: (u32, &str), to: (u32, &str)) {
@@ -95,19 +128,21 @@ impl Files {
         }
     }
 
-    /// What was opened, with digests as the files are now.
+    /// What was opened, with its digests.
     pub(crate) fn seen<'a>(
         &self,
         directory: impl Fn(&DirectoryName) -> Option<&'a File>,
     ) -> BTreeMap<DirectoryName, FilesSeen> {
         let mut seen = BTreeMap::<DirectoryName, FilesSeen>::new();
         for ((name, path), opened) in &self.opened {
-            let digest = directory(name).and_then(|directory| digest(directory, path));
+            let as_it_is = || directory(name).and_then(|directory| digest(directory, path));
+            let at_the_end = opened.written.then(as_it_is);
             let files = seen.entry(name.clone()).or_default();
-            if opened.read {
+            if let Some(read) = &opened.read {
+                let digest = Reading::digest(read).or_else(|| at_the_end.unwrap_or_else(as_it_is));
                 files.read.push((path.clone(), digest));
             }
-            if opened.written {
+            if let Some(digest) = at_the_end {
                 files.written.push((path.clone(), digest));
             }
         }
@@ -149,94 +184,11 @@ fn digest(directory: &File, path: &str) -> Option<[u8; 32]> {
     }
 }
 
-impl State {
-    /// A descriptor of a granted directory.
-    pub(crate) fn open_granted(&mut self, name: &DirectoryName) -> Result<Option<Resource<Descriptor>>> {
-        let Some(granted) = self.handles.directories.get(name) else { return Ok(None) };
-        let (perms, mode) = match granted.mode {
-            DirectoryMode::Read => (FsPerms::ReadOnly, OpenMode::READ),
-            DirectoryMode::Write => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
-        };
-        let directory = Dir::new(granted.directory.try_clone()?, perms, mode, true);
-        let descriptor = self.table.push(Descriptor::Dir(directory))?;
-        self.files.granted(&descriptor, name.clone());
-        Ok(Some(descriptor))
-    }
-
-    async fn open_at(
-        &mut self,
-        directory: u32,
-        flags: PathFlags,
-        path: String,
-        how: OpenFlags,
-        mode: DescriptorFlags,
-    ) -> Result<Result<Resource<Descriptor>, ErrorCode>> {
-        let result = self.filesystem().open_at(Resource::new_borrow(directory), flags, path.clone(), how, mode).await;
-        if let Ok(descriptor) = &result {
-            let opened = match self.table.get(descriptor)? {
-                Descriptor::Dir(_) => Err(()),
-                Descriptor::File(_) => Ok(Opened {
-                    written: mode.contains(DescriptorFlags::WRITE) || how.intersects(OpenFlags::TRUNCATE),
-                    read: mode.contains(DescriptorFlags::READ),
-                }),
-            };
-            self.files.open(directory, &path, descriptor, opened);
-        }
-        self.code(result)
-    }
-
-    async fn rename_at(&mut self, from: (u32, String), to: (u32, String)) -> Result<Result<(), ErrorCode>> {
-        let (old, new) = (Resource::new_borrow(from.0), Resource::new_borrow(to.0));
-        let result = self.filesystem().rename_at(old, from.1.clone(), new, to.1.clone()).await;
-        if result.is_ok() {
-            self.files.rename((from.0, &from.1), (to.0, &to.1));
-        }
-        self.code(result)
-    }
-
-    fn code<T>(&mut self, result: FsResult<T>) -> Result<Result<T, ErrorCode>> {
-        match result {
-            Ok(value) => Ok(Ok(value)),
-            Err(error) => self.filesystem().convert_error_code(error).map(Err),
-        }
-    }
-}
-
-type OpenAt = (Resource<Descriptor>, PathFlags, String, OpenFlags, DescriptorFlags);
-type RenameAt = (Resource<Descriptor>, String, Resource<Descriptor>, String);
-
-/// Links files, the two functions that are watched in front.
-pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
-    types::add_to_linker::<_, wasmtime_wasi::filesystem::WasiFilesystem>(linker, State::filesystem)?;
-    linker.allow_shadowing(true);
-    let mut interface = linker.instance("wasi:filesystem/types@0.2.12")?;
-    interface.func_wrap_async(
-        "[method]descriptor.open-at",
-        |mut store: StoreContextMut<'_, State>, call: OpenAt| {
-            Box::new(async move {
-                let (directory, flags, path, how, mode) = call;
-                Ok((store.data_mut().open_at(directory.rep(), flags, path, how, mode).await?,))
-            })
-        },
-    )?;
-    interface.func_wrap_async(
-        "[method]descriptor.rename-at",
-        |mut store: StoreContextMut<'_, State>, call: RenameAt| {
-            Box::new(async move {
-                let (from, old, to, new) = call;
-                Ok((store.data_mut().rename_at((from.rep(), old), (to.rep(), new)).await?,))
-            })
-        },
-    )?;
-    linker.allow_shadowing(false);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn place(name: &str, path: &str) -> (DirectoryName, String) {
+    fn at(name: &str, path: &str) -> Place {
         (name.parse().unwrap(), path.to_owned())
     }
 
@@ -245,16 +197,17 @@ mod tests {
         let mut files = Files::default();
         let descriptor = |number| Resource::<Descriptor>::new_own(number);
         files.granted(&descriptor(1), "dist".parse().unwrap());
-        let (read, write) = (Opened { read: true, written: false }, Opened { read: false, written: true });
-        files.open(1, "a/./b/../c", &descriptor(2), Ok(read));
-        files.open(1, "sub", &descriptor(3), Err(()));
-        files.open(3, "file.part", &descriptor(4), Ok(write));
+        let (read, write) = (How { read: true, write: false }, How { read: false, write: true });
+        let place = |files: &Files, directory, path| files.place(directory, path).unwrap();
+        files.opened_file(place(&files, 1, "a/./b/../c"), &descriptor(2), read, None);
+        files.opened_directory(place(&files, 1, "sub"), &descriptor(3));
+        files.opened_file(place(&files, 3, "file.part"), &descriptor(4), write, None);
         files.rename((3, "file.part"), (1, "sub/file"));
         files.rename((1, "a"), (1, "z"));
-        // A number that nobody was granted is nothing of ours.
-        files.open(9, "x", &descriptor(5), Ok(read));
+        // A number that nobody was granted is nothing of ours, and nothing is below a file.
+        assert_eq!((files.place(9, "x"), files.place(2, "x")), (None, None));
         let names: Vec<_> = files.opened.keys().cloned().collect();
-        assert_eq!(names, [place("dist", "sub/file"), place("dist", "z/c")]);
+        assert_eq!(names, [at("dist", "sub/file"), at("dist", "z/c")]);
     }
 
     #[test]

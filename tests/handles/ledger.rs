@@ -1,7 +1,7 @@
 //! What a step did is written down, and vouched for by the quote that ends its lease.
 
 use super::{Scene, http};
-use crate::support::{Server, run};
+use crate::support::{Server, reply, run};
 
 #[tokio::test]
 async fn a_ledger_ends_with_the_lease() {
@@ -52,4 +52,32 @@ async fn a_ledger_ends_with_the_lease() {
     assert_eq!(written["path"], "product");
     let digest = attest_evidence::Sha256Digest::of(b"contents").to_string();
     assert_eq!(written["sha256"], digest.as_str());
+}
+
+#[tokio::test]
+async fn a_ledger_has_the_digest_of_what_was_read() {
+    let scene = Scene::new();
+    let file = scene.runner.write("inner/input", &"what is read ".repeat(100_000));
+    let read = attest_evidence::Sha256Digest::of(&std::fs::read(&file).unwrap()).to_string();
+    // While the step runs another process of the job changes the file.
+    let change = file.clone();
+    let server = Server::start(move |_, stream| {
+        std::fs::write(&change, "what is there afterwards").unwrap();
+        reply(stream, 200, &[], b"");
+    });
+    scene.send_token_to(&server, &[]);
+    scene.run(&[&server], &["upload", &server.origin(), "input"]).ok();
+    let digests = async || {
+        let audit = scene.broker.audit().await;
+        let (_, end) = audit.into_iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+        end["ledger"]["files"][0]["read"][0]["sha256"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(digests().await, read);
+    // Of a file that was not read to its end: what is in it afterwards.
+    std::fs::write(&file, "x".repeat(10_000_000)).unwrap();
+    let gone = Server::start(|_, stream| reply(stream, 413, &[], b""));
+    scene.send_token_to(&gone, &[]);
+    let part = scene.run(&[&gone], &["upload", &gone.origin(), "input"]);
+    assert_eq!(part.status, 0, "{}", part.stderr);
+    assert_eq!(digests().await, attest_evidence::Sha256Digest::of(&std::fs::read(&file).unwrap()).to_string());
 }
