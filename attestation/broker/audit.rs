@@ -17,6 +17,8 @@ pub enum Kind {
     Refused,
     /// The end of a lease.
     LeaseEnded,
+    /// What its holder told of a lease that had ended before.
+    LeaseClosed,
     /// A message about a lease that was not believed.
     LeaseRefused,
     /// A CI token redeemed into a job session.
@@ -38,6 +40,7 @@ impl Kind {
             Self::Granted => "granted",
             Self::Refused => "refused",
             Self::LeaseEnded => "lease-ended",
+            Self::LeaseClosed => "lease-closed",
             Self::LeaseRefused => "lease-refused",
             Self::Session => "session",
             Self::SessionEnded => "session-ended",

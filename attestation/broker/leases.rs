@@ -99,7 +99,9 @@ impl Broker {
             Kind::LeaseEnded,
             &json!({ "lease": lease, "how": signal, "closing": { "machine": NOT_SHOWN } }),
         )?;
-        self.end_lease(ReleaseLease { lease, counter, signal, now: self.now(), closing: None, audit }).await
+        self.known_leases.forget(&lease);
+        let release = ReleaseLease { lease: lease.clone(), counter, signal, now: self.now(), closing: None, audit };
+        taken(self.store.commit(release).await?, &lease, counter)
     }
 
     /// The message that ends a lease, if it is from its holder.
@@ -114,20 +116,6 @@ impl Broker {
             return Err(Refusal::of(&Report::new("AR-X401", Fault::Identity, "a heartbeat ends no lease")));
         }
         Ok(message.claimed)
-    }
-
-    pub(crate) async fn end_lease(&self, release: ReleaseLease) -> Result<(), Refusal> {
-        let (lease, counter) = (release.lease.clone(), release.counter);
-        self.known_leases.forget(&lease);
-        match self.store.commit(release).await? {
-            LeaseUpdate::Done => Ok(()),
-            LeaseUpdate::Ended => Err(Refusal::of(&ended(&lease))),
-            LeaseUpdate::Replayed => Err(Refusal::of(
-                &Report::new("AR-X404", Fault::Identity, "the message about this lease is a replay")
-                    .fact("lease", &lease)
-                    .fact("counter", counter),
-            )),
-        }
     }
 
     /// Takes the heartbeats of all leases that an agent holds, each with its own authentication, and says which of them
@@ -323,6 +311,19 @@ impl Broker {
                 }
             }
         }
+    }
+}
+
+/// What the sender of a message about a lease is told.
+pub(crate) fn taken(update: LeaseUpdate, lease: &LeaseId, counter: u64) -> Result<(), Refusal> {
+    match update {
+        LeaseUpdate::Done => Ok(()),
+        LeaseUpdate::Ended => Err(Refusal::of(&ended(lease))),
+        LeaseUpdate::Replayed => Err(Refusal::of(
+            &Report::new("AR-X404", Fault::Identity, "the message about this lease is a replay")
+                .fact("lease", lease)
+                .fact("counter", counter),
+        )),
     }
 }
 

@@ -27,8 +27,8 @@ pub use clock::{LeaseClockRow, SetLeaseClock};
 pub use error::StoreError;
 pub use jobs::{EndSession, IssuerRow, OpenSession, Opened, RemoveIssuer, SessionRow, SetIssuer};
 pub use leases::{
-    EndLostLeases, Exposure, Heartbeats, LeaseFilter, LeaseKey, LeaseRow, LeaseUpdate, ListedLease, ReleaseLease,
-    RevokeLeases, ShownAtEnd, TakenLease,
+    CloseEndedLease, EndLostLeases, Exposure, Heartbeats, LeaseFilter, LeaseKey, LeaseRow, LeaseUpdate, ListedLease,
+    ReleaseLease, RevokeLeases, ShownAtEnd, TakenLease,
 };
 pub use measurements::SeeMeasurements;
 pub use nonces::{ConsumeNonce, Consumed};

@@ -11,6 +11,7 @@ use attest_evidence::SecretBytes;
 use attest_evidence::exchange::{EndedLease, LeaseMessage, LeaseSignal, LeaseWatch, LeasesEnded, MOST_LEASES, seal};
 use attest_evidence::name::LeaseId;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,8 @@ const MOST_MISSED: u32 = 2;
 /// Part of the interval after which heartbeats that went wrong are tried again, and by which some are sent early, so that
 /// they travel with others.
 const PART: u32 = 4;
+/// How long it may take to tell what a step did whose lease has ended already.
+const LONGEST_CLOSE: Duration = Duration::from_secs(10);
 /// The pause after a question that went wrong.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -229,7 +232,8 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back, if it can be with a quote: `close` delivers the message with one.
+    /// Gives the lease back, if it can be with a quote: `close` delivers the message with one. Of a lease that is lost, what
+    /// its step did is told all the same.
     ///
     /// # Errors
     /// The broker did not hear it; it will end the lease when no heartbeat comes.
@@ -237,20 +241,32 @@ impl Lease {
         self,
         well: bool,
         close: impl AsyncFnOnce(Vec<u8>) -> Result<(), AgentError>,
-    ) -> Result<(), BrokerError> {
+    ) -> Result<(), AgentError> {
         self.keeper.forget(&self.line.id);
-        if self.line.lost.borrow().is_some() {
-            return Ok(());
-        }
         let signal = if well { LeaseSignal::Succeeded } else { LeaseSignal::Failed };
-        // No heartbeat comes any more: it has to be over before the broker misses the next.
-        let longest = self.line.every / 2;
-        match tokio::time::timeout(longest, close(self.line.sealed(signal))).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => tracing::warn!(lease = %self.line.id, %error, "the lease ends without a quote"),
-            Err(_) => tracing::warn!(lease = %self.line.id, ?longest, "no quote in time: the lease ends without one"),
+        let mut close = pin!(close(self.line.sealed(signal)));
+        if self.line.lost.borrow().is_none() {
+            // No heartbeat comes any more: it has to be over before the broker misses the next.
+            let longest = self.line.every / 2;
+            match tokio::time::timeout(longest, &mut close).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => {
+                    tracing::warn!(lease = %self.line.id, %error, "the lease ends without a quote");
+                    return Ok(self.keeper.client.release(self.line.sealed(signal)).await?);
+                }
+                Err(_) => {
+                    tracing::warn!(lease = %self.line.id, ?longest, "no quote in time: the lease ends, and one follows");
+                    self.keeper.client.release(self.line.sealed(signal)).await?;
+                }
+            }
         }
-        self.keeper.client.release(self.line.sealed(signal)).await
+        match tokio::time::timeout(LONGEST_CLOSE, close).await {
+            Ok(closed) => closed,
+            Err(_) => {
+                tracing::warn!(lease = %self.line.id, "what the step did could not be told in time");
+                Ok(())
+            }
+        }
     }
 }
 

@@ -129,3 +129,30 @@ async fn a_lease_is_closed_by_its_holder_s_machine_alone() {
     let (said, body) = closing(&broker, &others).await;
     assert_eq!((said.as_str(), &body["machine"]), ("failed not-shown", &serde_json::json!("not-shown")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_under_a_lease_that_was_taken_is_told_once_and_soon() {
+    let broker = Broker::start();
+    let machine = Machine::booted(&broker, boot(true, "vmlinuz")).await;
+    let ask = async || Held::of(&machine.rig, machine.ask().await.unwrap());
+    let end = |held: &Held| held.sealed(1, LeaseSignal::Failed);
+    let (held, old) = (ask().await, ask().await);
+    for held in [&held, &old] {
+        broker.admin(&["lease", "revoke", held.id().as_str()]).ok();
+    }
+    // Not without a quote.
+    assert_eq!(refusal(held.release(&machine.rig, 1, LeaseSignal::Failed).await), "AR-X403");
+    machine.close(end(&held), &[logs::event_log(&machine.log)]).await.unwrap();
+    let row = async |held: &Held| {
+        let rows = broker.rows("SELECT id, state, coalesce(closing, '-') FROM leases").await;
+        rows.into_iter().find(|row| row[0] == held.id().as_str()).unwrap()[1..].to_vec()
+    };
+    assert_eq!(row(&held).await, ["revoked", "same"]);
+    let (_, closed) = broker.audit().await.into_iter().rfind(|(kind, _)| kind == "lease-closed").unwrap();
+    assert_eq!((&closed["lease"], &closed["closing"]["machine"]), (&held.id().as_str().into(), &"same".into()));
+    assert_eq!(refusal(machine.close(end(&held), &[]).await), "AR-X403");
+
+    broker.execute(sqlx::query("UPDATE leases SET ended = ended - 1000")).await;
+    assert_eq!(refusal(machine.close(end(&old), &[]).await), "AR-X403");
+    assert_eq!(row(&old).await, ["revoked", "-"]);
+}

@@ -1,7 +1,8 @@
 //! What a step did is written down, and vouched for by the quote that ends its lease.
 
 use super::{Scene, http};
-use crate::support::{Server, reply, run};
+use crate::support::{Server, reply, run, wait_until};
+use std::process::Stdio;
 
 #[tokio::test]
 async fn a_ledger_ends_with_the_lease() {
@@ -80,4 +81,28 @@ async fn a_ledger_has_the_digest_of_what_was_read() {
     let part = scene.run(&[&gone], &["upload", &gone.origin(), "input"]);
     assert_eq!(part.status, 0, "{}", part.stderr);
     assert_eq!(digests().await, attest_evidence::Sha256Digest::of(&std::fs::read(&file).unwrap()).to_string());
+}
+
+#[tokio::test]
+async fn what_came_to_light_is_told_of_a_lease_that_was_revoked() {
+    let scene = Scene::new();
+    let mut command = scene.command(&http(&[]), &[], &["file", "hex", "50000"]);
+    let client = command.stderr(Stdio::piped()).spawn().unwrap();
+    let written = scene.runner.work().join("inner/written");
+    wait_until(|| std::fs::metadata(&written).is_ok_and(|file| file.len() > 0));
+    scene.broker.admin(&["lease", "revoke", "--secret", "dev/seen"]).ok();
+    let output = client.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("AR-S604"), "{stderr}");
+    assert_eq!(scene.broker.rows("SELECT state, closing FROM leases").await, [["revoked", "same"]]);
+    let audit = scene.broker.audit().await;
+    let (_, closed) = audit.iter().find(|(kind, _)| kind == "lease-closed").unwrap();
+    let seen = closed["ledger"]["secrets"].as_array().unwrap().iter().find(|secret| secret["name"] == "seen").unwrap();
+    assert_eq!(seen["exposed"], "dirs.work written, hex");
+    let listed = scene.broker.admin(&["secret", "list"]).ok().stdout;
+    assert!(listed.lines().any(|line| line.contains("seen") && line.contains("EXPOSED")), "{listed}");
+    let alarms = scene.broker.admin(&["alarm", "list"]).ok().stdout;
+    assert!(alarms.contains("secret-exposed"), "{alarms}");
+    let told = scene.broker.admin(&["lease", "ledger", closed["lease"].as_str().unwrap()]).ok().stdout;
+    assert!(told.contains("EXPOSED in dirs.work written, hex"), "{told}");
 }

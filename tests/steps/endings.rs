@@ -1,7 +1,7 @@
 //! How a step ends that does not end by itself: with its client, its lease, its runner's approval, its agent (R04).
 
 use super::ready;
-use crate::support::{Broker, Runner, run};
+use crate::support::{Broker, Runner, run, wait_until};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -152,12 +152,4 @@ async fn r04_with_the_agent_ends_the_worker() {
     wait_until(|| held() == 0);
     let states = broker.rows("SELECT state FROM leases ORDER BY number DESC LIMIT 1").await;
     assert_eq!(states, [["lost"]]);
-}
-
-fn wait_until(mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "it did not come to pass");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

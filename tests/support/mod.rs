@@ -23,7 +23,7 @@ pub(crate) use held::Held;
 pub(crate) use interposer::{Deed, Interposer};
 pub(crate) use issuer::{Issuer, IssuerKey, Mood};
 pub(crate) use kernel::Kernel;
-pub(crate) use process::{Output, run};
+pub(crate) use process::{Output, run, wait_until};
 pub(crate) use programs::{programs, step, step_file, worker_programs};
 pub(crate) use relying_party::{RelyingParty, header as token_header};
 pub(crate) use rig::{Rig, assemble, attesting, refusal};

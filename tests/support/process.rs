@@ -68,3 +68,12 @@ pub(crate) fn run(command: &mut Command) -> Output {
         stderr: stderr.join().unwrap(),
     }
 }
+
+/// Waits until something is so, and not for long.
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "it did not come to pass");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

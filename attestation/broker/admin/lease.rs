@@ -141,7 +141,7 @@ impl Lease {
                 let end = entries.iter().map(|entry| &entry["body"]).find(|body| body["ledger"].is_object());
                 let end = end.ok_or_else(|| {
                     Report::new("AR-B305", Fault::Refused, format!("there is no ledger of a lease `{id}`")).hint(
-                        "a ledger comes with the end of a lease: one that was revoked, lost, or is still held has none",
+                        "a ledger comes with the end of a lease: one that is still held has none, and one that nobody could tell of",
                     )
                 })?;
                 let text = end["ledger"].to_string();

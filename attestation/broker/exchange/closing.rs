@@ -4,14 +4,16 @@ use super::{MOST_DECISIONS, Refused};
 use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
+use crate::leases::taken;
 use crate::server::Refusal;
 use crate::signatures::AwsLc;
-use crate::store::{Consumed, Exposure, ReleaseLease, ShownAtEnd};
+use crate::store::{CloseEndedLease, Consumed, Exposure, LeaseUpdate, ReleaseLease, RunnerRow, ShownAtEnd};
 use attest_appraisal::{BootCounts, HostRefused, Purpose, QuotedHost};
 use attest_evidence::digest::to_hex;
-use attest_evidence::exchange::{Exchange, LeaseClose, LeaseMessage, Ledger, SecretLedger, TokenLedger};
+use attest_evidence::exchange::{Exchange, LeaseClose, LeaseMessage, LeaseSignal, Ledger, SecretLedger, TokenLedger};
+use attest_evidence::name::LeaseId;
 use attest_evidence::report::{Explain as _, Fault, Report};
-use attest_evidence::tpm::PcrValues;
+use attest_evidence::tpm::{ClockInfo, PcrValues};
 use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::json;
@@ -141,6 +143,26 @@ impl Broker {
                 "ak": exchange.challenge.ak.to_string(),
             })
         });
+        let told = Told { lease, signal, runner: &row, clock, closing, ledger, vouched };
+        let shown = self.shown(&told, Kind::LeaseEnded)?;
+        let (lease, now) = (told.lease.clone(), self.now());
+        let release = ReleaseLease { lease, counter, signal, now, closing: Some(shown.0), audit: shown.1 };
+        self.known_leases.forget(&told.lease);
+        match self.store.commit(release).await? {
+            // What the step did, and what came to light, is so all the same.
+            LeaseUpdate::Ended => {
+                let (shown, audit) = self.shown(&told, Kind::LeaseClosed)?;
+                let late = CloseEndedLease { lease: told.lease.clone(), shown, audit };
+                let update = self.store.commit(late).await?;
+                Ok(taken(update, &told.lease, counter))
+            }
+            update => Ok(taken(update, &told.lease, counter)),
+        }
+    }
+
+    /// What is kept of a lease's end, and what is said of it.
+    fn shown(&self, told: &Told<'_>, kind: Kind) -> Result<(ShownAtEnd, Entry), Refused> {
+        let Told { lease, signal, runner, clock, closing, ledger, vouched } = told;
         let unused = ledger.as_ref().map(Ledger::unused);
         let exposed = ledger.iter().flat_map(|ledger| &ledger.secrets).filter_map(exposure).collect::<Vec<_>>();
         // Of a token there is nothing to mark: it is gone by itself, soon.
@@ -154,22 +176,33 @@ impl Broker {
             "unused": unused,
             "vouched": vouched,
         });
-        let audit = Entry::new(self.wall(), Kind::LeaseEnded, &body)?;
+        let audit = Entry::new(self.wall(), kind, &body)?;
+        let name = &runner.runner.name;
         let alarm = closing.is_alarming().then(|| {
-            let facts = json!({ "lease": lease, "runner": row.runner.name, "closing": closing });
+            let facts = json!({ "lease": lease, "runner": name, "closing": closing });
             Alarm::about(&audit, AlarmKind::MachineChanged, lease.as_str(), facts)
         });
         let exposures = if exposed.is_empty() && tokens.is_empty() {
             None
         } else {
             let names: Vec<_> = exposed.iter().map(|exposed| (&exposed.name, &exposed.place)).collect();
-            let facts = json!({ "lease": lease, "runner": row.runner.name, "secrets": names, "tokens": tokens });
+            let facts = json!({ "lease": lease, "runner": name, "secrets": names, "tokens": tokens });
             Some(Alarm::raise(AlarmKind::SecretExposed, lease.as_str(), self.wall(), facts)?)
         };
-        let shown = ShownAtEnd { outcome: closing.word(), runner: row.id, clock, alarm, exposed, exposures };
-        let release = ReleaseLease { lease, counter, signal, now: self.now(), closing: Some(shown), audit };
-        Ok(self.end_lease(release).await)
+        let (outcome, runner, clock) = (closing.word(), runner.id, *clock);
+        Ok((ShownAtEnd { outcome, runner, clock, alarm, exposed, exposures }, audit))
     }
+}
+
+/// What a holder tells at the end of its lease, once it is believed.
+struct Told<'a> {
+    lease: LeaseId,
+    signal: LeaseSignal,
+    runner: &'a RunnerRow,
+    clock: ClockInfo,
+    closing: Closing,
+    ledger: Option<Ledger>,
+    vouched: Option<serde_json::Value>,
 }
 
 /// A secret that came to light.

@@ -232,20 +232,65 @@ impl Transaction for ReleaseLease {
                 .execute(&mut *connection)
                 .await?;
             if let Some(shown) = self.closing {
-                super::remember(connection, shown.runner, shown.clock).await?;
-                if let Some(alarm) = &shown.alarm {
-                    record_alarm(connection, alarm).await?;
-                }
-                for exposure in &shown.exposed {
-                    mark_exposed(connection, &self.lease, exposure).await?;
-                }
-                if let Some((entry, alarm)) = &shown.exposures {
-                    record(connection, entry).await?;
-                    record_alarm(connection, alarm).await?;
-                }
+                shown.keep(connection, &self.lease).await?;
             }
         }
         Ok(update)
+    }
+}
+
+/// Keeps what the holder of a lease tells that somebody else has ended: once, and not long afterwards.
+#[derive(Debug)]
+pub struct CloseEndedLease {
+    /// Which.
+    pub lease: LeaseId,
+    /// What its end showed of the machine.
+    pub shown: ShownAtEnd,
+    /// What the audit log says of it.
+    pub audit: Entry,
+}
+
+/// How long after its end, in seconds.
+const LATEST_CLOSE: i64 = 15 * 60;
+
+impl Transaction for CloseEndedLease {
+    /// [`LeaseUpdate::Ended`], if nothing more is heard of it.
+    type Output = LeaseUpdate;
+
+    async fn run(self, connection: &mut SqliteConnection) -> Result<LeaseUpdate, StoreError> {
+        let closed = sqlx::query(
+            "UPDATE leases SET closing = ?2 WHERE id = ?1 AND state <> 'active' AND ended >= ?3
+             AND (closing IS NULL OR closing = ?4)",
+        )
+        .bind(self.lease.as_str())
+        .bind(self.shown.outcome)
+        .bind(seconds(self.audit.at).saturating_sub(LATEST_CLOSE))
+        .bind(crate::leases::NOT_SHOWN)
+        .execute(&mut *connection)
+        .await?;
+        if closed.rows_affected() == 0 {
+            return Ok(LeaseUpdate::Ended);
+        }
+        record(connection, &self.audit).await?;
+        self.shown.keep(connection, &self.lease).await?;
+        Ok(LeaseUpdate::Done)
+    }
+}
+
+impl ShownAtEnd {
+    async fn keep(self, connection: &mut SqliteConnection, lease: &LeaseId) -> Result<(), StoreError> {
+        super::remember(connection, self.runner, self.clock).await?;
+        if let Some(alarm) = &self.alarm {
+            record_alarm(connection, alarm).await?;
+        }
+        for exposure in &self.exposed {
+            mark_exposed(connection, lease, exposure).await?;
+        }
+        if let Some((entry, alarm)) = &self.exposures {
+            record(connection, entry).await?;
+            record_alarm(connection, alarm).await?;
+        }
+        Ok(())
     }
 }
 

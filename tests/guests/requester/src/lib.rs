@@ -57,9 +57,12 @@ fn run(args: Vec<String>) -> Result {
             Ok(())
         }
         ["say", place, encoding] => say(place, encoding),
-        ["file", encoding] => {
-            let value = encodings::encode(&Secret::open("seen")?.reveal()?, encoding)?;
-            Directory::open("work")?.write("written", &[b"in front ", value.as_slice(), b" behind"].concat())
+        ["file", encoding] => file(encoding),
+        ["file", encoding, milliseconds] => {
+            file(encoding)?;
+            info("written");
+            attest_sdk::sleep(std::time::Duration::from_millis(number(milliseconds)?));
+            Ok(())
         }
         ["write", name, contents] => Directory::open("work")?.write(name, contents.as_bytes()),
         ["log", lines @ ..] => {
@@ -81,6 +84,12 @@ fn run(args: Vec<String>) -> Result {
         }
         _ => Err(Error::new(format!("no such way: {args:?}"))),
     }
+}
+
+/// Writes a secret into a file.
+fn file(encoding: &str) -> Result {
+    let value = encodings::encode(&Secret::open("seen")?.reveal()?, encoding)?;
+    Directory::open("work")?.write("written", &[b"in front ", value.as_slice(), b" behind"].concat())
 }
 
 fn number(text: &str) -> Result<u64> {
