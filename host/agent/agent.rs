@@ -63,7 +63,7 @@ pub struct Agent {
     jobs: Jobs,
     boot: BootLog,
     measured: Measured,
-    code: CodeCache,
+    code: Arc<CodeCache>,
     patterns: Arc<Patterns>,
 }
 
@@ -167,7 +167,7 @@ impl Agent {
             tpm.run(move |device| device.use_attestation_key(&credentials)).await.map_err(AgentError::Tpm)?;
         }
         let key = keys.code_key(settings.isolation).await?;
-        let code = CodeCache::open(state.path().join("code"), &settings.worker, key)?;
+        let code = Arc::new(CodeCache::open(state.path().join("code"), &settings.worker, key)?);
         let patterns = Patterns::new().map_err(|error| AgentError::Patterns(error.to_string()))?;
         Ok(Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured, code, patterns })
     }
@@ -209,7 +209,7 @@ impl Agent {
         &self.patterns
     }
 
-    pub(crate) const fn code_cache(&self) -> &CodeCache {
+    pub(crate) const fn code_cache(&self) -> &Arc<CodeCache> {
         &self.code
     }
 

@@ -23,15 +23,16 @@ use attest_wire::spawner::Spawn;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustix::fs::{MemfdFlags, SealFlags};
 use sha2::Sha256;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Stands at the beginning of an entry, and before what is authenticated.
 const DOMAIN: &[u8] = b"attest-run/code/v1\n";
@@ -48,6 +49,8 @@ const MOST_RECENT_BYTES: u64 = 64 << 20;
 const LARGEST_CODE: u64 = 1 << 30;
 /// Bytes copied and checked at once.
 const CHUNK: usize = 256 * 1024;
+/// Compilers at once: each takes a processor, and up to a gigabyte. Whoever comes when they are busy waits.
+const MOST_COMPILERS: usize = 2;
 /// The longest that compiling may take.
 const LONGEST: Duration = Duration::from_secs(120);
 
@@ -58,8 +61,10 @@ pub(crate) struct CodeCache {
     /// What tells one version of the worker's program from another.
     program: String,
     recent: Mutex<VecDeque<Recent>>,
-    /// Held while a component is compiled: two steps that begin at once compile it once.
-    compiling: tokio::sync::Mutex<()>,
+    /// One of each component that is compiled, held meanwhile: two steps that begin at once compile it once.
+    compiling: Mutex<HashMap<Sha256Digest, Weak<tokio::sync::Mutex<()>>>>,
+    /// Compilers that may work at once.
+    compilers: Semaphore,
     writes: AtomicU64,
 }
 
@@ -107,8 +112,9 @@ impl CodeCache {
                 format!("{}\n{}\n{}\n{}\n{}", file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec())
             })
             .map_err(|error| StateError::Io { what: "look at", path: worker.to_owned(), reason: error.to_string() })?;
-        let (recent, compiling, writes) = (Mutex::default(), tokio::sync::Mutex::default(), AtomicU64::new(0));
-        Ok(Self { folder, key, program, recent, compiling, writes })
+        let compilers = Semaphore::new(MOST_COMPILERS);
+        let (recent, compiling, writes) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        Ok(Self { folder, key, program, recent, compiling, compilers, writes })
     }
 
     fn path(&self, component: &Sha256Digest) -> PathBuf {
@@ -119,6 +125,18 @@ impl CodeCache {
     fn recent(&self, component: &Sha256Digest) -> Option<Arc<OwnedFd>> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.iter().find(|known| known.component == *component).map(|known| Arc::clone(&known.code))
+    }
+
+    /// What is held while this component is compiled.
+    fn compiling(&self, component: Sha256Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut compiling = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        compiling.retain(|_, held| held.strong_count() > 0);
+        if let Some(held) = compiling.get(&component).and_then(Weak::upgrade) {
+            return held;
+        }
+        let held = Arc::default();
+        compiling.insert(component, Arc::downgrade(&held));
+        held
     }
 
     fn remember(&self, component: Sha256Digest, code: &Arc<OwnedFd>, bytes: u64) {
@@ -221,40 +239,66 @@ impl CodeCache {
 }
 
 impl Agent {
-    /// The machine code of a component: kept, or made now.
-    pub(crate) async fn code(&self, component: Sha256Digest, bytes: &[u8]) -> Result<Code, AgentError> {
+    /// The machine code of a component: kept, or made now. What is kept is found while others are compiled.
+    pub(crate) async fn code(&self, component: Sha256Digest, bytes: &Arc<[u8]>) -> Result<Code, AgentError> {
         let cache = self.code_cache();
+        if let Some(file) = kept(cache, component).await? {
+            return Ok(Code { file, compiled: None });
+        }
+        let compiling = cache.compiling(component);
+        let _compiling = compiling.lock().await;
         if let Some(file) = cache.recent(&component) {
             return Ok(Code { file, compiled: None });
         }
-        let _compiling = cache.compiling.lock().await;
-        if let Some(file) = cache.recent(&component) {
-            return Ok(Code { file, compiled: None });
-        }
-        match cache.read(&component) {
-            Ok(Some(file)) => return Ok(Code { file, compiled: None }),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(%component, %error, "an entry of the code cache is not believed: it is compiled anew");
+        let compiler = cache.compilers.acquire().await.map_err(not_begun)?;
+        let (file, took) = compile(self.spawner(), Arc::clone(bytes)).await?;
+        drop(compiler);
+        let writing = Arc::clone(cache);
+        let file = blocking(move || {
+            let bytes = file.metadata().map_err(not_begun)?.len();
+            // Without the cache the step runs as well; the next one waits longer.
+            if let Err(error) = writing.write(&component, &file, bytes) {
+                tracing::warn!(%component, %error, "code could not be kept");
             }
-        }
-        let (file, took) = compile(self.spawner(), bytes).await?;
-        let bytes = file.metadata().map_err(not_begun)?.len();
-        // Without the cache the step runs as well; the next one waits longer.
-        if let Err(error) = cache.write(&component, &file, bytes) {
-            tracing::warn!(%component, %error, "code could not be kept");
-        }
-        let file = Arc::new(OwnedFd::from(file));
-        cache.remember(component, &file, bytes);
-        Ok(Code { file, compiled: Some(took) })
+            let file = Arc::new(OwnedFd::from(file));
+            writing.remember(component, &file, bytes);
+            Ok(file)
+        });
+        Ok(Code { file: file.await?, compiled: Some(took) })
     }
 }
 
+/// What is kept of a component. What is not believed is as if it were not there.
+async fn kept(cache: &Arc<CodeCache>, component: Sha256Digest) -> Result<Option<Arc<OwnedFd>>, AgentError> {
+    if let Some(file) = cache.recent(&component) {
+        return Ok(Some(file));
+    }
+    let cache = Arc::clone(cache);
+    blocking(move || {
+        Ok(cache.read(&component).unwrap_or_else(|error| {
+            tracing::warn!(%component, %error, "an entry of the code cache is not believed: it is compiled anew");
+            None
+        }))
+    })
+    .await
+}
+
+/// Files of up to a gigabyte are no work for a thread that others wait for.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AgentError> + Send + 'static,
+) -> Result<T, AgentError> {
+    tokio::task::spawn_blocking(work).await.map_err(not_begun)?
+}
+
 /// Has a component compiled, into a file in memory that nobody can change any more.
-pub(crate) async fn compile(spawner: &Spawner, bytes: &[u8]) -> Result<(File, Duration), AgentError> {
-    let mut component = File::from(in_memory("component").map_err(not_begun)?);
-    component.write_all(bytes).and_then(|()| component.rewind()).map_err(not_begun)?;
-    seal(&component).map_err(not_begun)?;
+pub(crate) async fn compile(spawner: &Spawner, bytes: Arc<[u8]>) -> Result<(File, Duration), AgentError> {
+    let component = blocking(move || {
+        let mut component = File::from(in_memory("component").map_err(not_begun)?);
+        component.write_all(&bytes).and_then(|()| component.rewind()).map_err(not_begun)?;
+        seal(&component).map_err(not_begun)?;
+        Ok(component)
+    });
+    let component = component.await?;
     let code = File::from(in_memory("code").map_err(not_begun)?);
     let started = spawner.spawn(Spawn::Compiler)?;
     let mut process =

@@ -61,7 +61,7 @@ impl Rehearsal {
         let step = CheckedStep::read(manifest, component)?;
         fixture.cases.iter().try_for_each(|case| case.check(step.manifest()))?;
         let patterns = Patterns::new().map_err(|error| AgentError::Patterns(error.to_string()))?;
-        let (code, _) = compile(&spawner, component).await?;
+        let (code, _) = compile(&spawner, component.into()).await?;
         Ok(Self { spawner, patterns, step, code: code.into(), fixture, folder })
     }
 

@@ -88,7 +88,10 @@ impl Agent {
 
         let began = Instant::now();
         let component = prepared.step.component().digest;
-        let code = self.code(component, &prepared.bytes).await?;
+        let code = tokio::select! {
+            code = self.code(component, &prepared.bytes) => code?,
+            () = events.closed() => return Err(StepError::Abandoned.into()),
+        };
         if let Some(took) = code.compiled {
             phase(events, "compile", took).await;
         }

@@ -1,9 +1,13 @@
 //! G05: servers that send back what they were sent.
 
 use super::{Scene, TOKEN, http};
-use crate::support::{Received, Server, reply, run};
+use crate::support::{Received, Server, reply, run, wait_until};
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// The token out of what a server was sent.
 fn token(request: &Received) -> String {
@@ -70,6 +74,34 @@ fn g05_a_secret_that_comes_back_ends_the_step_and_is_not_told() {
     );
     let listed = scene.broker.admin(&["secret", "list"]).ok().stdout;
     assert!(listed.contains("EXPOSED"), "{listed}");
+}
+
+#[tokio::test]
+async fn g05_whoever_does_not_listen_keeps_no_lease_open_that_leaks() {
+    let scene = Scene::new();
+    let (come, stopped) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (told, wait) = (Arc::clone(&come), Arc::clone(&stopped));
+    let server = Server::start(move |_, stream| {
+        told.store(true, Ordering::SeqCst);
+        wait_until(|| wait.load(Ordering::SeqCst));
+        reply(stream, 200, &[], TOKEN.as_bytes());
+    });
+    let authority = server.origin().replace("http://", "");
+    let mut command = scene.command(&http(&[&server]), &[], &["flood", &authority]);
+    let client = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(|| come.load(Ordering::SeqCst));
+    // Its client reads nothing any more, and nobody reads what it has written: the step waits for it.
+    let signal = |name: &str| run(Command::new("kill").args([name, &client.id().to_string()])).ok();
+    signal("-STOP");
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(scene.runner.workers().len(), 1);
+    stopped.store(true, Ordering::SeqCst);
+    wait_until(|| scene.runner.workers().is_empty());
+    let exposed = || scene.broker.admin(&["secret", "list"]).ok().stdout.contains("EXPOSED");
+    wait_until(exposed);
+    signal("-CONT");
+    let output = client.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("AR-S603"));
 }
 
 #[test]

@@ -106,3 +106,17 @@ async fn what_came_to_light_is_told_of_a_lease_that_was_revoked() {
     let told = scene.broker.admin(&["lease", "ledger", closed["lease"].as_str().unwrap()]).ok().stdout;
     assert!(told.contains("EXPOSED in dirs.work written, hex"), "{told}");
 }
+
+#[tokio::test]
+async fn a_ledger_that_would_be_too_long_counts_what_it_leaves_out() {
+    let scene = Scene::new();
+    scene.run(&[], &["files", "1100"]).ok();
+    let audit = scene.broker.audit().await;
+    let (_, end) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+    let files = &end["ledger"]["files"][0];
+    let (listed, more) = (files["written"].as_array().unwrap().len(), files["more"].as_u64().unwrap());
+    assert!(listed > 10 && more > 500, "{listed}, {more}");
+    assert_eq!(listed as u64 + more, 1100);
+    let told = scene.broker.admin(&["lease", "ledger", end["lease"].as_str().unwrap()]).ok().stdout;
+    assert!(told.contains(&format!("{more} more")), "{told}");
+}

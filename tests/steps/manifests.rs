@@ -128,17 +128,19 @@ fn what_is_too_large_is_refused_unread() {
         soon(began);
     }
     step.attest_run(&["--manifest", "large.toml", "step.wasm"]).refused(126, "AR-S101");
-    // 500 MB of component, of which the disk has a few bytes.
-    let large = std::fs::File::create(step.path("large.wasm")).unwrap();
-    large.set_len(500_000_000).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&large, b"\0asm\x0d\0\x01\0", 0).unwrap();
-    for (arguments, status) in
-        [(&["check", "large.wasm"][..], 1), (&["pack", "large.wasm", "-o", "o.wasm"], 1), (&["large.wasm"], 127)]
-    {
-        let began = Instant::now();
-        let out = step.attest_run(arguments).refused(status, "AR-S203");
-        assert!(out.stderr.contains("has 500000000"), "{}", out.stderr);
-        soon(began);
+    // 500 MB of component, and of core module, of which the disk has a few bytes.
+    for head in [b"\0asm\x0d\0\x01\0", b"\0asm\x01\0\0\0"] {
+        let large = std::fs::File::create(step.path("large.wasm")).unwrap();
+        large.set_len(500_000_000).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&large, head, 0).unwrap();
+        for (arguments, status) in
+            [(&["check", "large.wasm"][..], 1), (&["pack", "large.wasm", "-o", "o.wasm"], 1), (&["large.wasm"], 127)]
+        {
+            let began = Instant::now();
+            let out = step.attest_run(arguments).refused(status, "AR-S203");
+            assert!(out.stderr.contains("has 500000000"), "{}", out.stderr);
+            soon(began);
+        }
     }
     assert!(!step.path("o.wasm").exists());
     // As many sections as there is room for.

@@ -70,6 +70,7 @@ pub(crate) fn run(command: &mut Command) -> Output {
 }
 
 /// Waits until something is so, and not for long.
+#[track_caller]
 pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {

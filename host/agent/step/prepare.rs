@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// A step that has been read and checked, and not asked for yet.
 pub(super) struct Prepared {
     pub(super) step: CheckedStep,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Arc<[u8]>,
     pub(super) directories: Directories,
 }
 
@@ -28,7 +29,7 @@ pub(super) fn prepare(
     let bytes = read("component", component, LONGEST_COMPONENT)?;
     let step = CheckedStep::read(&manifest, &bytes)?;
     let directories = open_directories(step.manifest(), given)?;
-    Ok(Prepared { step, bytes, directories })
+    Ok(Prepared { step, bytes: bytes.into(), directories })
 }
 
 /// The directories that the step declares: those that were given, and no others.

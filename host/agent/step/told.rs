@@ -49,14 +49,9 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Tells something to whoever watches. A step waits for its watcher, as long as it may run.
-    async fn send(&self, event: Event) {
-        let _ = self.events.send(event).await;
-    }
-
-    /// The step did something.
-    pub(super) async fn tell(&mut self, deed: Deed) {
-        let event = match deed {
+    /// The step did something: what whoever watches hears of it.
+    pub(super) fn tell(&mut self, deed: Deed) -> Option<Event> {
+        match deed {
             Deed::Log { level, message, last } => {
                 let message = self.screen.log(message, last);
                 // A part of which nothing may be shown yet is no message.
@@ -74,7 +69,7 @@ impl<'a> Told<'a> {
             Deed::Summary(part) => {
                 self.summary = self.summary.saturating_add(part.len());
                 if self.summary > LONGEST_SUMMARY {
-                    return;
+                    return None;
                 }
                 let text = self.screen.summary(&part);
                 (!text.is_empty()).then_some(Event::Summary(text))
@@ -94,9 +89,6 @@ impl<'a> Told<'a> {
                 None
             }
             Deed::Loaded { .. } => None,
-        };
-        if let Some(event) = event {
-            self.send(event).await;
         }
     }
 

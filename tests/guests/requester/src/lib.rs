@@ -32,6 +32,7 @@ fn run(args: Vec<String>) -> Result {
         ["raw", method, scheme, authority, path, rest @ ..] => raw(method, scheme, authority, path, rest),
         ["raw-with", authority, path] => raw_with(authority, path),
         ["guess", url] => guess(url),
+        ["flood", authority] => flood(authority),
         ["derive", purpose] => {
             info(&encodings::hex(DerivationKey::open("derived")?.derive(purpose)?.expose()));
             Ok(())
@@ -63,6 +64,10 @@ fn run(args: Vec<String>) -> Result {
             info("written");
             attest_sdk::sleep(std::time::Duration::from_millis(number(milliseconds)?));
             Ok(())
+        }
+        ["files", count] => {
+            let work = Directory::open("work")?;
+            (0..number(count)?).try_for_each(|number| work.write(&format!("{number:0>200}"), b"x"))
         }
         ["write", name, contents] => Directory::open("work")?.write(name, contents.as_bytes()),
         ["log", lines @ ..] => {
@@ -184,6 +189,20 @@ fn raw_with(authority: &str, path: &str) -> Result {
     let place = http::HeaderPlace { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() };
     let used = http::SecretUse { secret: &token, place: http::Place::Header(place) };
     status(&http::send(request, None, &[used]).map_err(|error| refused(&format!("{error:?}")))?)
+}
+
+/// Sends a request, and talks without end instead of waiting for the answer.
+fn flood(authority: &str) -> Result {
+    let request = wasi::OutgoingRequest::new(wasi::Fields::new());
+    request.set_scheme(Some(&wasi::Scheme::Http)).map_err(|()| refused("scheme"))?;
+    request.set_authority(Some(authority)).map_err(|()| refused("authority"))?;
+    request.set_path_with_query(Some("/")).map_err(|()| refused("path"))?;
+    let _answer = handle(request, None).map_err(|error| refused(&format!("{error:?}")))?;
+    // It goes out.
+    attest_sdk::sleep(std::time::Duration::from_millis(200));
+    loop {
+        info(&"x".repeat(1000));
+    }
 }
 
 /// Says with which status a request was answered.
