@@ -152,7 +152,10 @@ impl fmt::Display for Destination {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let methods: Vec<_> = self.methods.iter().map(|method| method.as_str()).collect();
         let places: Vec<_> = self.places.iter().map(Place::to_string).collect();
-        write!(out, "{}{} {} in {}", self.origin, self.path.as_str(), methods.join(","), places.join(", "))?;
+        write!(out, "{}{} {}", self.origin, self.path.as_str(), methods.join(","))?;
+        if !places.is_empty() {
+            write!(out, " in {}", places.join(", "))?;
+        }
         if self.private { out.write_str(", also in a private network") } else { Ok(()) }
     }
 }

@@ -183,11 +183,12 @@ fn origins(manifest: &Manifest) -> Vec<GrantedOrigin> {
 
 /// The secrets, with what a broker would grant of them: all that the fixture does not narrow.
 fn secrets(case: &Case, manifest: &Manifest) -> Vec<HeldSecret> {
-    let held = manifest.secrets.iter().filter_map(|(name, declared)| {
-        let given = case.secrets.get(name)?;
+    let held = case.values().map(|(name, given)| {
         let value = SecretBytes::new(given.value.expose(<[u8]>::to_vec));
         let destinations = destinations(given, manifest);
-        Some(HeldSecret { name: name.clone(), usage: declared.usage, destinations, value })
+        // A token goes into requests, and nowhere else.
+        let usage = manifest.secrets.get(name).map_or(SecretUse::Http, |declared| declared.usage);
+        HeldSecret { name: name.clone(), usage, destinations, value }
     });
     held.collect()
 }
@@ -211,7 +212,7 @@ fn destinations(given: &GivenSecret, manifest: &Manifest) -> Vec<Destination> {
 
 /// Secrets of which the fixture does not say in which place of a request they may stand.
 fn in_any_place(case: &Case) -> Vec<SecretName> {
-    let given = case.secrets.iter().filter(|(_, given)| given.places.is_empty());
+    let given = case.values().filter(|(_, given)| given.places.is_empty());
     given.map(|(name, _)| name.clone()).collect()
 }
 
@@ -222,7 +223,7 @@ impl Masked {
     /// For the secrets of a case. With one that can't be looked for, no step has run, and what is shown is not from it.
     fn of(case: &Case) -> Self {
         let copy = |given: &GivenSecret| Zeroizing::new(given.value.expose(<[u8]>::to_vec));
-        let copies: Vec<_> = case.secrets.iter().map(|(name, given)| (name.as_str(), copy(given))).collect();
+        let copies: Vec<_> = case.values().map(|(name, given)| (name.as_str(), copy(given))).collect();
         Self(Values::new(copies.iter().map(|(name, value)| (*name, value.as_slice()))).ok())
     }
 

@@ -4,7 +4,7 @@ use super::fixture::{Case, GivenSecret};
 use super::refused::RehearsalError;
 use super::servers;
 use attest_evidence::exchange::{KeyUse, SecretUse};
-use attest_evidence::name::KeyName;
+use attest_evidence::name::{KeyName, SecretName};
 use attest_step::Manifest;
 use std::fmt;
 use std::path::{Component, Path};
@@ -21,6 +21,10 @@ impl Case {
 
     fn bad(&self, what: String) -> RehearsalError {
         RehearsalError::BadCase { case: self.name.clone(), what }
+    }
+
+    fn missing(&self, section: &'static str, name: &SecretName) -> RehearsalError {
+        RehearsalError::SecretMissing { case: self.name.clone(), section, name: name.clone() }
     }
 
     fn undeclared(&self, what: String, declared: impl IntoIterator<Item: ToString>) -> RehearsalError {
@@ -42,9 +46,13 @@ impl Case {
 
     fn check_secrets(&self, manifest: &Manifest) -> Result<(), RehearsalError> {
         self.check_declared("secrets", self.secrets.keys(), manifest.secrets.keys())?;
+        self.check_declared("tokens", self.tokens.keys(), manifest.tokens.keys())?;
+        if let Some(name) = manifest.tokens.keys().find(|name| !self.tokens.contains_key(name)) {
+            return Err(self.missing("tokens", name));
+        }
         for (name, declared) in &manifest.secrets {
             let Some(GivenSecret { to, methods, places, .. }) = self.secrets.get(name) else {
-                return Err(RehearsalError::SecretMissing { case: self.name.clone(), secret: name.clone() });
+                return Err(self.missing("secrets", name));
             };
             let anywhere = to.is_empty() && methods.is_empty() && places.is_empty();
             if declared.usage != SecretUse::Http && !anywhere {
@@ -113,7 +121,7 @@ impl Case {
         }
         let requests = expect.requests.iter().flatten();
         let secrets = requests.flat_map(|request| request.secrets.iter().flatten()).map(|secret| &secret.name);
-        self.check_declared("secrets", secrets, manifest.secrets.keys())
+        self.check_declared("secrets", secrets, manifest.secrets.keys().chain(manifest.tokens.keys()))
     }
 }
 
@@ -130,6 +138,10 @@ mod tests {
         [secrets.seen]
         use = "reveal"
         why = "w"
+        [tokens.registry]
+        audience = "a"
+        to = ["https://files.example.org"]
+        why = "w"
         [keys.derived]
         use = "derive"
         why = "w"
@@ -140,7 +152,8 @@ mod tests {
         allow = ["https://files.example.org"]
         why = "w"
     "#;
-    const SECRETS: &str = "secrets = { token = \"0123456789\", seen = \"9876543210\" }\n";
+    const SECRETS: &str =
+        "secrets = { token = \"0123456789\", seen = \"9876543210\" }\ntokens.registry = \"0123443210\"\n";
 
     fn checked(case: &str) -> Result<(), RehearsalError> {
         let fixture = Fixture::parse(format!("[[case]]\nname = \"c\"\n{case}").as_bytes()).unwrap();
@@ -150,9 +163,12 @@ mod tests {
     #[test]
     fn a_case_gives_every_secret() {
         assert_eq!(checked(SECRETS), Ok(()));
-        let secret = "token".parse().unwrap();
-        let missing = RehearsalError::SecretMissing { case: "c".to_owned(), secret };
-        assert_eq!(checked("secrets.seen = \"0123456789\""), Err(missing));
+        let missing = |section, name: &str| {
+            Err(RehearsalError::SecretMissing { case: "c".to_owned(), section, name: name.parse().unwrap() })
+        };
+        let tokens = "tokens.registry = \"0123443210\"\n";
+        assert_eq!(checked(&format!("secrets.seen = \"0123456789\"\n{tokens}")), missing("secrets", "token"));
+        assert_eq!(checked(&SECRETS.replace(tokens, "")), missing("tokens", "registry"));
     }
 
     #[test]
@@ -161,6 +177,7 @@ mod tests {
         for (more, wanted) in [
             ("dirs.dits = \"x\"".to_owned(), "dirs.dits"),
             ("keys.release = \"p256\"".to_owned(), "keys.release"),
+            ("tokens.npm = \"0123456789\"".to_owned(), "tokens.npm"),
             (http("https://other.example.org/"), "requests to https://other.example.org"),
             ("expect.outputs.out = \"x\"".to_owned(), "outputs.out"),
             ("expect.summary.contains = \"x\"".to_owned(), "summary"),
@@ -192,7 +209,10 @@ mod tests {
                 other => panic!("{more}: {other:?}"),
             }
         }
-        let seen = "secrets = { token = \"0123456789\", seen = { value = \"9876543210\", in = [\"basic\"] } }";
-        assert!(matches!(checked(seen), Err(RehearsalError::BadCase { .. })));
+        let seen = SECRETS.replace("seen = \"9876543210\"", "seen = { value = \"9876543210\", in = [\"basic\"] }");
+        match checked(&seen) {
+            Err(RehearsalError::BadCase { what, .. }) => assert!(what.contains("is not put into requests"), "{what}"),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -36,6 +36,9 @@ pub(super) struct Case {
     pub(super) args: Vec<String>,
     #[serde(default)]
     pub(super) secrets: BTreeMap<SecretName, GivenSecret>,
+    /// What stands in for the tokens that a broker makes.
+    #[serde(default)]
+    pub(super) tokens: BTreeMap<SecretName, GivenSecret>,
     /// Kinds of keys to sign with; those that are not named are P-256.
     #[serde(default)]
     pub(super) keys: BTreeMap<KeyName, KeyAlgorithm>,
@@ -81,6 +84,13 @@ pub(super) struct CannedAnswer {
 
 const fn ok() -> u16 {
     200
+}
+
+impl Case {
+    /// All that a step opens as a secret.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&SecretName, &GivenSecret)> {
+        self.secrets.iter().chain(&self.tokens)
+    }
 }
 
 impl Fixture {
@@ -184,6 +194,8 @@ mod tests {
             [case.secrets]
             token = "tok_0123456789"
             other = { value = "oth_0123456789", to = ["https://files.example.org/a"], methods = ["PUT"], in = ["basic"] }
+            [case.tokens]
+            registry = "rgt_0123456789"
             [[case.http]]
             method = "PUT"
             url = "https://files.example.org/a"
@@ -199,6 +211,7 @@ mod tests {
         let case = &fixture.cases[0];
         assert_eq!(case.secrets[&"other".parse().unwrap()].methods, [Method::Put]);
         assert!(case.secrets[&"token".parse().unwrap()].to.is_empty());
+        assert_eq!(case.values().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["other", "token", "registry"]);
         assert_eq!(case.keys[&"release".parse().unwrap()], KeyAlgorithm::Ed25519);
         assert_eq!((case.http[0].status, case.http[0].times), (201, Some(1)));
         // No value of a secret is shown.

@@ -36,13 +36,15 @@ pub enum RehearsalError {
         /// What can't be.
         what: String,
     },
-    /// A secret without a value.
-    #[error("case `{case}` gives no value to secret `{secret}`, which the step declares")]
+    /// A secret or token without a value.
+    #[error("case `{case}` gives no value to `{section}.{name}`, which the step declares")]
     SecretMissing {
         /// Which case.
         case: String,
-        /// Which secret.
-        secret: SecretName,
+        /// `secrets` or `tokens`.
+        section: &'static str,
+        /// Which.
+        name: SecretName,
     },
     /// Something that the step can't have.
     #[error("case `{case}` speaks of {what}, which the step does not declare")]
@@ -105,8 +107,8 @@ impl Explain for RehearsalError {
             Self::NoCase => wrong("AR-S703")
                 .hint("the least is a case that expects nothing but success:\n[[case]]\nname = \"runs\""),
             Self::NameTwice(_) | Self::BadCase { .. } => wrong("AR-S703"),
-            Self::SecretMissing { secret, .. } => {
-                wrong("AR-S704").hint(format!("[case.secrets]\n\"{secret}\" = \"a value that opens nothing\""))
+            Self::SecretMissing { section, name, .. } => {
+                wrong("AR-S704").hint(format!("[case.{section}]\n\"{name}\" = \"a value that opens nothing\""))
             }
             Self::Undeclared { declared, .. } => {
                 let declared = if declared.is_empty() { "nothing".to_owned() } else { declared.join(", ") };
