@@ -59,6 +59,7 @@ fn run(channel: &Channel, search: Search, directories: Vec<OwnedFd>, walls: &Wal
         values: Arc::new(values),
         patterns,
         since: search.since,
+        device: None,
         directory: 0,
         buffer: vec![0; CHUNK],
         entries: 0,
@@ -78,7 +79,10 @@ struct Searcher<'a> {
     names: Vec<SecretName>,
     values: Arc<Values>,
     patterns: Arc<Patterns>,
+    /// Since when what has changed is searched: by the clock of the file system that is searched. None: all is.
     since: Option<(i64, u32)>,
+    /// The file system of the directory that was given.
+    device: Option<(u32, u32)>,
     directory: usize,
     buffer: Vec<u8>,
     entries: u64,
@@ -92,7 +96,10 @@ impl Searcher<'_> {
     fn enter_given(&mut self, directory: OwnedFd) -> Result<(), Stop> {
         // The descriptor itself may be one that nothing can be read from (`O_PATH`).
         match open(&directory, c".", OFlags::DIRECTORY) {
-            Ok(listed) => self.enter(listed, "", 0),
+            Ok(listed) => {
+                self.device = Some(device(&listed).map_err(not_searched)?);
+                self.enter(listed, "", 0)
+            }
             Err(rustix::io::Errno::ACCESS) if is_closed(&directory) => Ok(()),
             Err(error) => Err(not_searched(error)),
         }
@@ -136,7 +143,7 @@ impl Searcher<'_> {
         }
         match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::Directory => match open(directory, name, OFlags::DIRECTORY) {
-                Ok(below) => self.enter(below, path, depth + 1),
+                Ok(below) => self.enter_below(below, path, depth),
                 Err(rustix::io::Errno::ACCESS) => match open(directory, name, OFlags::PATH | OFlags::DIRECTORY) {
                     Ok(below) if is_closed(&below) => Ok(()),
                     _ => Err(not_searched(format!("`{}`: it can't be listed", shown(path)))),
@@ -153,6 +160,18 @@ impl Searcher<'_> {
             },
             _ => Ok(()),
         }
+    }
+
+    /// Searches a directory within another. Where something is mounted, times are of another clock: all of it is searched.
+    fn enter_below(&mut self, below: OwnedFd, path: &str, depth: usize) -> Result<(), Stop> {
+        let since = self.since;
+        let here = device(&below).map_err(|error| not_searched(format!("`{}`: {error}", shown(path))))?;
+        if self.device != Some(here) {
+            self.since = None;
+        }
+        let result = self.enter(below, path, depth + 1);
+        self.since = since;
+        result
     }
 
     /// Whether the inode changed since the step began. A program can set a file's times, but not this one.
@@ -213,6 +232,12 @@ impl Searcher<'_> {
         }
         Ok(())
     }
+}
+
+/// The file system of a directory. Of a file it says less: overlays give those numbers of their own.
+fn device(directory: &OwnedFd) -> rustix::io::Result<(u32, u32)> {
+    let stat = statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE)?;
+    Ok((stat.stx_dev_major, stat.stx_dev_minor))
 }
 
 /// Whether nothing in a directory can be reached, by whatever name: then the step wrote nothing there. One that can't be

@@ -1,7 +1,7 @@
 //! G06: a secret that the step was shown, in what it writes.
 
 use super::{SEEN, Scene};
-use crate::support::Output;
+use crate::support::{Output, run};
 
 const ENCODINGS: [&str; 7] = ["raw", "base64", "base64-1", "base64-2", "hex", "percent", "utf-16"];
 
@@ -65,6 +65,32 @@ fn g06_files_are_searched_that_the_step_wrote_and_no_others() {
     assert!(!out.stderr.contains("battery"), "{}", out.stderr);
     let audit = scene.broker.admin(&["lease", "list", "--all", "--json"]).ok().stdout;
     assert!(!audit.contains("battery"), "{audit}");
+}
+
+/// A file system of its own, until the test has ended.
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn g06_what_is_mounted_within_a_directory_is_searched_whatever_its_clock_says() {
+    let scene = Scene::new();
+    let place = scene.runner.work().join("inner/mounted");
+    std::fs::create_dir(&place).unwrap();
+    run(std::process::Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&place)).ok();
+    let mounted = Mounted(place);
+    std::fs::write(mounted.0.join("file"), SEEN).unwrap();
+    std::fs::write(scene.runner.work().join("inner/beside"), SEEN).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(5100));
+    let out = scene.run(&[], &["write", "other", "nothing secret"]).refused(126, "AR-S604");
+    assert!(out.stderr.contains("stands in `mounted/file` of directory `work`"), "{}", out.stderr);
+    drop(mounted);
+    // The control: without it, what is older than the step is not looked at.
+    scene.run(&[], &["write", "other", "nothing secret"]).ok();
 }
 
 #[test]
