@@ -71,7 +71,7 @@ build: ## Build the programs, release mode
 	$(CARGO) build --release --workspace --bins
 
 .PHONY: steps
-steps: build ## Build the official steps, and the hostile one of the tests, to components
+steps: build ## Build the official steps, and those of the tests, to components
 	@plugins/build.sh $(STEPS) $(BIN)/attest-run
 
 .PHONY: steps-test

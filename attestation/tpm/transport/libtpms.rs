@@ -29,7 +29,7 @@ const STATE_MAGIC: &[u8; 8] = b"ARTPM\0\0\x01";
 const MADE: &str = "made";
 
 /// How long a TPM that is being shut down may take to write its state.
-const LONGEST_SHUTDOWN: Duration = Duration::from_secs(2);
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// `TPM_RETRY`: the answer for state that is not there yet (libtpms `tpm_error.h`).
 const TPM_RETRY: u32 = 0x800;

@@ -1,6 +1,8 @@
 //! The digest of what a step reads of a file, made while it reads: a ledger tells what went into a step, and a file may be
 //! another one when the step has ended. It also saves reading the file once more.
 
+use rustix::buffer::spare_capacity;
+use rustix::io::{pread, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,7 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime_wasi_io::async_trait;
 use wasmtime_wasi_io::bytes::Bytes;
 use wasmtime_wasi_io::poll::Pollable;
-use wasmtime_wasi_io::streams::{DynInputStream, InputStream, StreamError, StreamResult};
+use wasmtime_wasi_io::streams::{InputStream, StreamError, StreamResult};
+
+/// Most bytes read at once: few calls for a large file, and what a processor's own memory holds.
+const CHUNK: usize = 256 * 1024;
 
 /// One file, opened for reading, and all that reads it by this descriptor.
 pub(super) type SharedReading = Arc<Mutex<Reading>>;
@@ -108,54 +113,42 @@ fn lock(reading: &SharedReading) -> MutexGuard<'_, Reading> {
     reading.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The stream of a file that is read.
+/// The stream of a file that is read: on this thread, as all files are.
 pub(super) struct Read {
-    pub(super) stream: DynInputStream,
-    pub(super) reading: SharedReading,
+    pub(super) file: Arc<File>,
     /// Where in the file it is.
     pub(super) at: u64,
-}
-
-impl Read {
-    /// `size` bytes were asked for, and this came.
-    fn came(&mut self, size: usize, result: StreamResult<Bytes>) -> StreamResult<Bytes> {
-        match &result {
-            Ok(bytes) => {
-                Reading::bytes(&self.reading, self.at, bytes);
-                self.at = self.at.saturating_add(bytes.len() as u64);
-            }
-            // Where none are asked for, none come anywhere.
-            Err(StreamError::Closed) if size > 0 => Reading::nothing(&self.reading, self.at),
-            Err(_) => {}
-        }
-        result
-    }
+    /// None: nobody wants to know.
+    pub(super) reading: Option<SharedReading>,
 }
 
 #[async_trait]
 impl InputStream for Read {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let result = self.stream.read(size);
-        self.came(size, result)
-    }
-
-    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        let result = self.stream.blocking_read(size).await;
-        self.came(size, result)
-    }
-
-    // What is skipped is read: `skip` and `blocking_skip` are made of the two above.
-
-    async fn cancel(&mut self) {
-        self.stream.cancel().await;
+        let mut bytes = Vec::with_capacity(size.min(CHUNK));
+        if bytes.capacity() == 0 {
+            return Ok(Bytes::new());
+        }
+        let read = retry_on_intr(|| pread(&self.file, spare_capacity(&mut bytes), self.at));
+        let count = read.map_err(|error| StreamError::LastOperationFailed(std::io::Error::from(error).into()))?;
+        if let Some(reading) = &self.reading {
+            match count {
+                0 => Reading::nothing(reading, self.at),
+                _ => Reading::bytes(reading, self.at, &bytes),
+            }
+        }
+        if count == 0 {
+            return Err(StreamError::Closed);
+        }
+        self.at = self.at.saturating_add(count as u64);
+        Ok(bytes.into())
     }
 }
 
 #[async_trait]
 impl Pollable for Read {
-    async fn ready(&mut self) {
-        self.stream.ready().await;
-    }
+    /// A file is always ready.
+    async fn ready(&mut self) {}
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::reading::{Read, Reading, Stamp};
 use crate::state::State;
 use attest_evidence::exchange::DirectoryMode;
 use attest_evidence::name::DirectoryName;
+use std::sync::Arc;
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi::filesystem::{Descriptor, Dir, FsPerms, OpenMode, WasiFilesystemView as _};
@@ -68,12 +69,15 @@ impl State {
 
     fn read_via_stream(&mut self, file: u32, at: u64) -> Result<Result<Resource<DynInputStream>, ErrorCode>> {
         let mut result = self.filesystem().read_via_stream(Resource::new_borrow(file), at);
-        if let Some(reading) = self.files.reading(file)
-            && let Ok(plain) = result
-        {
-            let stream = self.table.delete(plain)?;
-            let watched: DynInputStream = Box::new(Read { stream, reading, at });
-            result = Ok(self.table.push(watched)?);
+        // Ours reads more at once, and sees what is read.
+        if let Ok(plain) = result {
+            drop(self.table.delete(plain)?);
+            let Descriptor::File(open) = self.table.get(&Resource::<Descriptor>::new_borrow(file))? else {
+                return Ok(Err(ErrorCode::IsDirectory));
+            };
+            let (open, reading) = (Arc::clone(&open.file), self.files.reading(file));
+            let stream: DynInputStream = Box::new(Read { file: open, at, reading });
+            result = Ok(self.table.push(stream)?);
         }
         self.code(result)
     }
