@@ -1,7 +1,11 @@
 //! Requests: where they go, what they carry, and where they don't go. G03 and G04.
 
 use super::{Scene, TOKEN, http};
-use crate::support::{Server, reply, run};
+use crate::support::{Server, reply, run, wait_until};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 #[test]
 fn requests_are_sent_and_answers_come_back() {
@@ -223,4 +227,44 @@ fn servers_that_misbehave_are_told_apart() {
     let out = run(&mut scene.command(&limited, &[], &["send", "GET", &silent.origin()]));
     out.refused(124, "AR-W303");
     scene.run(&[], &["log", "still here"]).ok();
+}
+
+#[tokio::test]
+async fn a_step_whose_egress_dies_fails_and_what_was_sent_counts() {
+    let scene = Scene::new();
+    let come = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&come);
+    let server = Server::start(move |_, _| {
+        told.store(true, Ordering::SeqCst);
+        // It never answers.
+        std::thread::sleep(Duration::from_secs(20));
+    });
+    scene.send_token_to(&server, &[]);
+    let arguments = ["with", "GET", &server.origin(), "header:authorization", "Bearer "];
+    let mut command = scene.command(&http(&[&server]), &[], &arguments);
+    let client = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(|| come.load(Ordering::SeqCst));
+    let [egress] = <[u32; 1]>::try_from(scene.runner.egress()).unwrap();
+    run(Command::new("kill").args(["-KILL", &egress.to_string()])).ok();
+    let output = client.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("AR-W402") && stderr.contains("was killed by signal 9"), "{stderr}");
+    assert_eq!(output.status.code(), Some(134), "{stderr}");
+    assert_eq!(scene.runner.workers(), [0; 0]);
+    assert_eq!(scene.broker.rows("SELECT state FROM leases").await, [["failed"]]);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_has_read_the_secret() {
+    let scene = Scene::new();
+    let server = Server::start(|_, _| {});
+    scene.send_token_to(&server, &[]);
+    let arguments = ["with", "GET", &server.origin(), "header:authorization", "Bearer "];
+    let out = scene.run(&[&server], &arguments);
+    assert_eq!(out.status, 1, "{}", out.stderr);
+    let audit = scene.broker.audit().await;
+    let (_, end) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+    let token = end["ledger"]["secrets"].as_array().unwrap().iter().find(|secret| secret["name"] == "token").unwrap();
+    assert_eq!(token["used"], 1);
+    assert_eq!(end["ledger"]["requests"][0]["status"], serde_json::Value::Null);
 }

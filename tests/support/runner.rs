@@ -257,7 +257,18 @@ impl Runner {
 
     /// Process ids of the workers that run: not of compilers and searchers, which are the same program.
     pub(crate) fn workers(&self) -> Vec<u32> {
-        let program = self.programs.join("attest-worker");
+        let works = |role: Option<&[u8]>| role.is_none_or(|role| role != b"--compile" && role != b"--search");
+        self.processes("attest-worker", works)
+    }
+
+    /// Processes that send the requests of its steps.
+    pub(crate) fn egress(&self) -> Vec<u32> {
+        self.processes("attest-egress", |_| true)
+    }
+
+    /// Its processes of a program, by their first argument.
+    fn processes(&self, program: &str, wanted: impl Fn(Option<&[u8]>) -> bool) -> Vec<u32> {
+        let program = self.programs.join(program);
         std::fs::read_dir("/proc")
             .unwrap()
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
@@ -265,8 +276,7 @@ impl Runner {
             .filter(|pid| {
                 let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
                 let mut words = line.split(|byte| *byte == 0);
-                words.next() == Some(program.to_str().unwrap().as_bytes())
-                    && words.next().is_none_or(|role| role != b"--compile" && role != b"--search")
+                words.next() == Some(program.to_str().unwrap().as_bytes()) && wanted(words.next())
             })
             .collect()
     }
