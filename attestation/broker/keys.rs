@@ -1,6 +1,5 @@
 //! The broker's keys. One root key, which is never in the database, opens the others, which are.
 
-use crate::store::StoreError;
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
 use attest_appraisal::AttestationKey;
@@ -415,12 +414,6 @@ fn pem(label: &str, der: &[u8]) -> String {
         text += "\n";
     }
     text + &format!("-----END {label}-----\n")
-}
-
-impl From<KeyError> for StoreError {
-    fn from(error: KeyError) -> Self {
-        Self::Database(error.to_string())
-    }
 }
 
 #[cfg(test)]

@@ -138,16 +138,20 @@ async fn set(
 async fn rotate(global: &Global, state: &State, at_once: bool) -> Result<(), Report> {
     let broker = state.broker(Settings::default()).await?;
     let now = broker.wall();
-    let keys = broker.token_keys().await.map_err(|error| error.report())?;
-    let gone = keys.gone(now);
-    // The first of all has nobody to wait for.
-    let first = keys.signing(now).is_none();
-    let signs_from = if at_once || first { now } else { now.plus(SHOWN_BEFORE) };
+    // What is thrown away at once does not have to open: that may be why.
+    let (signs_from, rotation) = if at_once {
+        (now, Rotation::AtOnce)
+    } else {
+        let keys = broker.token_keys().await.map_err(|error| error.report())?;
+        let gone = keys.gone(now);
+        // The first of all has nobody to wait for.
+        let first = keys.signing(now).is_none();
+        (if first { now } else { now.plus(SHOWN_BEFORE) }, Rotation::Planned { gone })
+    };
     let (root, id) = (broker.keys().root(), broker.keys().id());
     let key = TokenKey::generate(root, id, signs_from).map_err(|error| error.report())?;
     let id = key.id.clone();
     let audit = admin_act(broker.store(), "audience rotate-key", &(&id, signs_from, at_once)).await?;
-    let rotation = if at_once { Rotation::AtOnce } else { Rotation::Planned { gone } };
     broker.store().commit(AddTokenKey { key, rotation, audit }).await.map_err(|error| error.report())?;
     narrate!("tokens are signed with key {id} from {} on", utc(i64::try_from(signs_from.0).unwrap_or(i64::MAX)));
     print(global, "attest-run/token-key/v1", &json!({ "key": id, "signs_from": signs_from }), String::new);

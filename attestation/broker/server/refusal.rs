@@ -42,6 +42,9 @@ impl Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Keys(error) = error {
+            return Self::internal(&error.to_string());
+        }
         tracing::error!(%error, "the store refuses");
         let mut report = error.report();
         if !matches!(error, StoreError::QueueFull(_) | StoreError::Stale) {

@@ -1,5 +1,6 @@
 //! What can go wrong with the store.
 
+use crate::keys::KeyError;
 use attest_evidence::report::{Explain, Fault, Report};
 
 /// The store could not do what it was asked. Nothing of it is there then.
@@ -31,6 +32,9 @@ pub enum StoreError {
     /// The writer has stopped.
     #[error("the database has been closed")]
     Closed,
+    /// What is sealed in it does not open.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// More is asked than can be queued.
     #[error("the database has {0} writes waiting")]
     QueueFull(usize),
@@ -56,6 +60,7 @@ impl Explain for StoreError {
             Self::Exists(_) => report("AR-B304", Fault::Refused),
             Self::Missing { .. } => report("AR-B305", Fault::Refused),
             Self::Stale => report("AR-B306", Fault::Unreachable).hint("try again"),
+            Self::Keys(error) => error.report(),
             Self::QueueFull(_) => report("AR-B307", Fault::Unreachable).hint("try again in a moment"),
         }
     }

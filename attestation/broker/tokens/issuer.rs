@@ -73,21 +73,22 @@ mod tests {
         for url in ["https://broker.example", "https://broker.example:8443", "https://broker.example/attest/run"] {
             assert_eq!(url.parse::<TokenIssuer>().unwrap().as_str(), url);
         }
-        for url in [
-            "http://broker.example",
-            "http://localhost",
-            "https://broker.example/",
-            "https://broker.example:443",
-            "https://Broker.example",
-            "https://*.broker.example",
-            "https://broker.example/?a",
-            "https://broker.example#a",
-            "https://user@broker.example",
-            "https://broker.example/../x",
-            "broker.example",
-            "",
+        for (url, reason) in [
+            ("http://broker.example", "is in the clear"),
+            ("http://localhost", "is wanted"),
+            ("https://broker.example/", "it is written `https://broker.example`"),
+            ("https://broker.example:443", "it is written `https://broker.example`"),
+            ("https://Broker.example", "is no host"),
+            ("https://*.broker.example", "is wanted"),
+            ("https://broker.example/?a", "it has no query"),
+            ("https://broker.example#a", "something behind its host"),
+            ("https://user@broker.example", "names no user"),
+            ("https://broker.example/../x", "no `..`"),
+            ("broker.example", "does not begin with"),
+            ("", "does not begin with"),
         ] {
-            assert!(url.parse::<TokenIssuer>().is_err(), "{url}");
+            let error = url.parse::<TokenIssuer>().unwrap_err();
+            assert!(error.reason.contains(reason), "{error}");
         }
     }
 }
