@@ -221,8 +221,10 @@ impl CodeCache {
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let metadata = entry.metadata()?;
-            entries.push((metadata.modified()?, metadata.len(), entry.path()));
+            // Another write may have finished it, or made room of it.
+            if let Some(metadata) = if_there(entry.metadata())? {
+                entries.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
         }
         entries.sort();
         let mut bytes: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
@@ -231,7 +233,7 @@ impl CodeCache {
             if count <= MOST_ENTRIES && bytes <= MOST_BYTES {
                 break;
             }
-            std::fs::remove_file(path)?;
+            if_there(std::fs::remove_file(path))?;
             (count, bytes) = (count - 1, bytes.saturating_sub(*size));
         }
         Ok(())
@@ -242,12 +244,12 @@ impl Agent {
     /// The machine code of a component: kept, or made now. What is kept is found while others are compiled.
     pub(crate) async fn code(&self, component: Sha256Digest, bytes: &Arc<[u8]>) -> Result<Code, AgentError> {
         let cache = self.code_cache();
-        if let Some(file) = kept(cache, component).await? {
+        if let Some(file) = cache.recent(&component) {
             return Ok(Code { file, compiled: None });
         }
         let compiling = cache.compiling(component);
         let _compiling = compiling.lock().await;
-        if let Some(file) = cache.recent(&component) {
+        if let Some(file) = kept(cache, component).await? {
             return Ok(Code { file, compiled: None });
         }
         let compiler = cache.compilers.acquire().await.map_err(not_begun)?;
@@ -323,6 +325,14 @@ pub(crate) async fn compile(spawner: &Spawner, bytes: Arc<[u8]>) -> Result<(File
 
 fn not_begun(error: impl ToString) -> AgentError {
     StepError::NotBegun(error.to_string()).into()
+}
+
+/// What came of something that may be gone.
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// A file in memory that can be sealed.

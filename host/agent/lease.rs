@@ -236,7 +236,7 @@ impl Lease {
     /// its step did is told all the same.
     ///
     /// # Errors
-    /// The broker did not hear it; it will end the lease when no heartbeat comes.
+    /// The broker did not hear it; it will end the lease when no heartbeat comes. That it only took too long to tell is logged.
     pub(crate) async fn end(
         self,
         well: bool,
@@ -256,14 +256,16 @@ impl Lease {
                 }
                 Err(_) => {
                     tracing::warn!(lease = %self.line.id, ?longest, "no quote in time: the lease ends, and one follows");
-                    self.keeper.client.release(self.line.sealed(signal)).await?;
+                    if let Err(error) = self.keeper.client.release(self.line.sealed(signal)).await {
+                        tracing::warn!(lease = %self.line.id, %error, "the lease was not given back");
+                    }
                 }
             }
         }
         match tokio::time::timeout(LONGEST_CLOSE, close).await {
             Ok(closed) => closed,
             Err(_) => {
-                tracing::warn!(lease = %self.line.id, "what the step did could not be told in time");
+                tracing::warn!(lease = %self.line.id, longest = ?LONGEST_CLOSE, "what the step did was not told in time");
                 Ok(())
             }
         }

@@ -22,7 +22,10 @@ use std::task::{Context, Poll, ready};
 use zeroize::Zeroizing;
 
 /// In which characters an answer may be: in these a secret has the bytes that are searched for.
-const CHARSETS: [&str; 7] = ["utf-8", "utf8", "us-ascii", "iso-8859-1", "utf-16", "utf-16le", "utf-16be"];
+const CHARSETS: [&str; 5] = ["utf-8", "utf8", "utf-16", "utf-16le", "utf-16be"];
+/// In these as well, if it is made of ASCII.
+const LIKE_ASCII: [&str; 7] =
+    ["us-ascii", "ascii", "iso-8859-1", "latin1", "iso-8859-15", "windows-1252", "windows-1250"];
 
 /// Whom an answer is from, and whoever has to know what is in it.
 #[derive(Debug, Clone)]
@@ -89,7 +92,7 @@ pub(crate) fn pass_on(answer: Response<FromServer>, search: Search, record: &mut
     search.head(&head.headers)?;
     if search.granted.is_destination(&search.from) {
         whole(head.status, &head.headers, &search.from)?;
-        readable(&head.headers, &search.from)?;
+        readable(&head.headers, &search)?;
     }
     let mut headers = head.headers;
     fields::strip(&mut headers);
@@ -127,17 +130,19 @@ impl Passed {
 /// Never a part: in those of a secret none is recognized. What asks for one is not for us to list (`Range` is one of many
 /// ways), what is one says so.
 fn whole(status: StatusCode, headers: &HeaderMap, origin: &Origin) -> Result<(), Refusal> {
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let parts = b"multipart/byteranges";
+    let are_parts =
+        |kind: &HeaderValue| kind.as_bytes().get(..parts.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(parts));
     let is_part = matches!(status.as_u16(), 206 | 226)
         || headers.contains_key(CONTENT_RANGE)
-        || kind.get(..parts.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(parts));
+        || headers.get_all(CONTENT_TYPE).iter().any(are_parts);
     if is_part { Err(Refusal::Part { status: status.as_u16(), origin: origin.clone() }) } else { Ok(()) }
 }
 
 /// Nothing but plain text or bytes: who compresses hides what is in it, and so does who writes it in characters of which the
 /// bytes are others.
-fn readable(headers: &HeaderMap, origin: &Origin) -> Result<(), Refusal> {
+fn readable(headers: &HeaderMap, search: &Search) -> Result<(), Refusal> {
+    let origin = &search.from;
     for (field, plain) in [(CONTENT_ENCODING, "identity"), (TRANSFER_ENCODING, "chunked")] {
         for value in headers.get_all(&field) {
             let encodings = value.to_str().unwrap_or("?");
@@ -150,7 +155,9 @@ fn readable(headers: &HeaderMap, origin: &Origin) -> Result<(), Refusal> {
     }
     for value in headers.get_all(CONTENT_TYPE) {
         let text = value.to_str().unwrap_or("; charset=?").to_ascii_lowercase();
-        if let Some(charset) = fields::charsets(&text).find(|charset| !CHARSETS.contains(charset)) {
+        let known =
+            |charset: &str| CHARSETS.contains(&charset) || search.granted.is_ascii() && LIKE_ASCII.contains(&charset);
+        if let Some(charset) = fields::charsets(&text).find(|charset| !known(charset)) {
             let value = shown(charset);
             return Err(Refusal::Encoded { field: "charset", value, origin: origin.clone() });
         }

@@ -16,6 +16,7 @@ pub struct Granted {
     secrets: Vec<Secret>,
     /// What is looked for in answers; nothing without a secret.
     values: Option<Arc<Values>>,
+    is_ascii: bool,
 }
 
 #[derive(Debug)]
@@ -94,7 +95,8 @@ impl Granted {
         let named = secrets.iter().zip(&copies).map(|(secret, bytes)| (secret.name.as_str(), bytes.as_slice()));
         let values = Values::new(named)?;
         let values = (!values.is_empty()).then(|| Arc::new(values));
-        Ok(Self { origins, secrets, values })
+        let is_ascii = copies.iter().all(|value| value.is_ascii());
+        Ok(Self { origins, secrets, values, is_ascii })
     }
 
     /// Lets a secret stand in any place of a request, which no grant does: for a rehearsal whose author has not said in which.
@@ -107,6 +109,11 @@ impl Granted {
     /// What is looked for in every answer.
     pub fn values(&self) -> Option<&Arc<Values>> {
         self.values.as_ref()
+    }
+
+    /// Whether all secrets are made of ASCII.
+    pub(crate) const fn is_ascii(&self) -> bool {
+        self.is_ascii
     }
 
     /// The name of the secret in that place among [`Granted::values`].

@@ -8,12 +8,13 @@ mod watch;
 pub(crate) use watch::link;
 
 use attest_evidence::name::DirectoryName;
-use reading::{Reading, SharedReading, Stamp};
+use reading::{Reading, SharedContents, SharedReading, lock};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::Arc;
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::Descriptor;
 
@@ -26,11 +27,11 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilesSeen {
     /// Files that it opened for reading: with the digest of what it read, or, if it did not read a file from its beginning to
-    /// its end, of what is in it when the step has ended.
+    /// its end, of what is in it when the step has ended. One that was changed meanwhile is there with each that was read.
     pub read: Vec<(String, Option<[u8; 32]>)>,
     /// Files that it opened for writing, with the digests of what is in them when the step has ended.
     pub written: Vec<(String, Option<[u8; 32]>)>,
-    /// Files beyond those that are listed.
+    /// Files, and contents of them, beyond those that are listed.
     pub more: u64,
 }
 
@@ -53,8 +54,8 @@ struct How {
 
 #[derive(Debug, Default)]
 struct Opened {
-    /// The last time that it was opened for reading.
-    read: Option<SharedReading>,
+    /// What was read of it, if it was opened for reading.
+    read: Option<SharedContents>,
     written: bool,
 }
 
@@ -70,7 +71,7 @@ pub(crate) struct Files {
 impl Files {
     /// A granted directory has been opened.
     fn granted(&mut self, descriptor: &Resource<Descriptor>, name: DirectoryName) {
-        self.descriptors.insert(descriptor.rep(), Kind::Directory((name, String::new())));
+        self.describe(descriptor, Kind::Directory((name, String::new())));
     }
 
     /// Where something is that is opened by a path in a directory.
@@ -82,12 +83,23 @@ impl Files {
     }
 
     fn opened_directory(&mut self, place: Place, descriptor: &Resource<Descriptor>) {
-        self.descriptors.insert(descriptor.rep(), Kind::Directory(place));
+        self.describe(descriptor, Kind::Directory(place));
     }
 
-    fn opened_file(&mut self, place: Place, descriptor: &Resource<Descriptor>, how: How, stamp: Option<Stamp>) {
-        // Whatever had this number is gone.
-        self.descriptors.remove(&descriptor.rep());
+    /// What a descriptor is of. Whatever had its number is gone.
+    fn describe(&mut self, descriptor: &Resource<Descriptor>, kind: Kind) {
+        self.forget(descriptor);
+        self.descriptors.insert(descriptor.rep(), kind);
+    }
+
+    fn forget(&mut self, descriptor: &Resource<Descriptor>) {
+        if let Some(Kind::File(reading)) = self.descriptors.remove(&descriptor.rep()) {
+            Reading::end(&reading);
+        }
+    }
+
+    fn opened_file(&mut self, place: Place, descriptor: &Resource<Descriptor>, how: How, file: &File) {
+        self.forget(descriptor);
         if self.opened.len() >= MOST_FILES && !self.opened.contains_key(&place) {
             *self.more.entry(place.0).or_default() += 1;
             return;
@@ -95,9 +107,8 @@ impl Files {
         let known = self.opened.entry(place).or_default();
         known.written |= how.write;
         if how.read {
-            let reading = Reading::again(known.read.as_ref(), stamp);
-            known.read = Some(SharedReading::clone(&reading));
-            self.descriptors.insert(descriptor.rep(), Kind::File(reading));
+            let reading = Reading::begin(known.read.get_or_insert_default(), file);
+            self.describe(descriptor, Kind::File(reading));
         }
     }
 
@@ -123,7 +134,14 @@ impl Files {
             .collect();
         for (old, new) in moved {
             if let Some(opened) = self.opened.remove(&old) {
-                self.opened.insert(new, opened);
+                let known = self.opened.entry(new).or_default();
+                known.written |= opened.written;
+                if let Some(read) = opened.read {
+                    // What was read of the file that is replaced was read.
+                    if let Some(before) = known.read.replace(Arc::clone(&read)) {
+                        lock(&read).join(std::mem::take(&mut *lock(&before)));
+                    }
+                }
             }
         }
     }
@@ -133,21 +151,30 @@ impl Files {
         &self,
         directory: impl Fn(&DirectoryName) -> Option<&'a File>,
     ) -> BTreeMap<DirectoryName, FilesSeen> {
+        for kind in self.descriptors.values() {
+            if let Kind::File(reading) = kind {
+                Reading::end(reading);
+            }
+        }
         let mut seen = BTreeMap::<DirectoryName, FilesSeen>::new();
         for ((name, path), opened) in &self.opened {
             let as_it_is = || directory(name).and_then(|directory| digest(directory, path));
             let at_the_end = opened.written.then(as_it_is);
             let files = seen.entry(name.clone()).or_default();
             if let Some(read) = &opened.read {
-                let digest = Reading::digest(read).or_else(|| at_the_end.unwrap_or_else(as_it_is));
-                files.read.push((path.clone(), digest));
+                let read = lock(read);
+                files.read.extend(read.digests.iter().map(|digest| (path.clone(), Some(*digest))));
+                files.more += u64::from(read.more);
+                if read.digests.is_empty() {
+                    files.read.push((path.clone(), at_the_end.unwrap_or_else(as_it_is)));
+                }
             }
             if let Some(digest) = at_the_end {
                 files.written.push((path.clone(), digest));
             }
         }
         for (name, more) in &self.more {
-            seen.entry(name.clone()).or_default().more = *more;
+            seen.entry(name.clone()).or_default().more += *more;
         }
         seen
     }
@@ -199,9 +226,10 @@ mod tests {
         files.granted(&descriptor(1), "dist".parse().unwrap());
         let (read, write) = (How { read: true, write: false }, How { read: false, write: true });
         let place = |files: &Files, directory, path| files.place(directory, path).unwrap();
-        files.opened_file(place(&files, 1, "a/./b/../c"), &descriptor(2), read, None);
+        let file = File::open("/proc/self/exe").unwrap();
+        files.opened_file(place(&files, 1, "a/./b/../c"), &descriptor(2), read, &file);
         files.opened_directory(place(&files, 1, "sub"), &descriptor(3));
-        files.opened_file(place(&files, 3, "file.part"), &descriptor(4), write, None);
+        files.opened_file(place(&files, 3, "file.part"), &descriptor(4), write, &file);
         files.rename((3, "file.part"), (1, "sub/file"));
         files.rename((1, "a"), (1, "z"));
         // A number that nobody was granted is nothing of ours, and nothing is below a file.

@@ -15,8 +15,9 @@ use wasmtime_wasi_http::{
 /// Bytes on their way in one direction, of one request and of all: what keeps both sides busy.
 const WINDOW: u32 = 1 << 20;
 const WINDOW_OF_ALL: u32 = 4 << 20;
-/// Pieces of a body that a step may write ahead.
+/// Pieces of a body that a step may write ahead, and bytes of each: some two megabytes, which no limit of the step counts.
 const PIECES_AHEAD: usize = 8;
+const LONGEST_PIECE: usize = 256 * 1024;
 /// The largest frame: few frames for large bodies.
 const LARGEST_FRAME: u32 = 256 * 1024;
 /// The largest head of an answer: somewhat more than what egress passes on.
@@ -76,6 +77,10 @@ type Answer = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + 
 impl WasiHttpHooks for Hooks {
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
         PIECES_AHEAD
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        LONGEST_PIECE
     }
 
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {

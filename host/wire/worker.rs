@@ -223,7 +223,7 @@ pub struct Files {
 pub struct FileSeen {
     /// Its path in the directory.
     pub path: String,
-    /// SHA-256 of what it holds at the end; none if it can't be read.
+    /// SHA-256 of what was read of it, or of what it holds at the end; none if it can't be read.
     pub sha256: Option<[u8; 32]>,
 }
 

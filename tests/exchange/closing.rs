@@ -155,4 +155,10 @@ async fn what_was_done_under_a_lease_that_was_taken_is_told_once_and_soon() {
     broker.execute(sqlx::query("UPDATE leases SET ended = ended - 1000")).await;
     assert_eq!(refusal(machine.close(end(&old), &[]).await), "AR-X403");
     assert_eq!(row(&old).await, ["revoked", "-"]);
+
+    // Its time was up a moment ago, and the broker has not looked yet.
+    let late = ask().await;
+    broker.execute(sqlx::query("UPDATE heartbeats SET expires = 1")).await;
+    machine.close(end(&late), &[logs::event_log(&machine.log)]).await.unwrap();
+    assert_eq!(row(&late).await, ["lost", "same"]);
 }

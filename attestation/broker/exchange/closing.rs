@@ -152,7 +152,7 @@ impl Broker {
             // What the step did, and what came to light, is so all the same.
             LeaseUpdate::Ended => {
                 let (shown, audit) = self.shown(&told, Kind::LeaseClosed)?;
-                let late = CloseEndedLease { lease: told.lease.clone(), shown, audit };
+                let late = CloseEndedLease { lease: told.lease.clone(), shown, audit, now };
                 let update = self.store.commit(late).await?;
                 Ok(taken(update, &told.lease, counter))
             }

@@ -248,6 +248,8 @@ pub struct CloseEndedLease {
     pub shown: ShownAtEnd,
     /// What the audit log says of it.
     pub audit: Entry,
+    /// The lease clock.
+    pub now: UnixSeconds,
 }
 
 /// How long after its end, in seconds.
@@ -258,6 +260,8 @@ impl Transaction for CloseEndedLease {
     type Output = LeaseUpdate;
 
     async fn run(self, connection: &mut SqliteConnection) -> Result<LeaseUpdate, StoreError> {
+        // Its time may have been up this very second.
+        EndLostLeases { now: self.now, at: self.audit.at }.run(connection).await?;
         let closed = sqlx::query(
             "UPDATE leases SET closing = ?2 WHERE id = ?1 AND state <> 'active' AND ended >= ?3
              AND (closing IS NULL OR closing = ?4)",

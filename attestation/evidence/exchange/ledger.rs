@@ -152,7 +152,8 @@ pub struct FilesSeen {
     pub name: DirectoryName,
     /// What the step could do in it.
     pub mode: DirectoryMode,
-    /// Files that it opened for reading, as they were when it ended.
+    /// Files that it opened for reading: what it read of each from beginning to end, more than once if the file was changed
+    /// meanwhile; of others what was in them when it ended.
     pub read: Vec<FileDigest>,
     /// Files that it opened for writing, as they were when it ended.
     pub written: Vec<FileDigest>,

@@ -169,8 +169,6 @@ async fn serve_step(
     }
     // How egress died, and until when the worker may say how it came to its own end.
     let mut dead: Option<(String, Instant)> = None;
-    // What whoever watches has still to hear. A step waits for its watcher, as long as it may run; its egress does not.
-    let mut untold = None;
     loop {
         let from_egress = async {
             match egress.as_deref_mut() {
@@ -190,14 +188,15 @@ async fn serve_step(
             biased;
             said = from_egress => Who::Egress(said),
             () = too_late => Who::Nobody,
-            place = told.events.reserve(), if untold.is_some() => {
+            // A step waits for its watcher, as long as it may run; its egress does not.
+            place = told.events.reserve(), if told.untold.is_some() => {
                 // Where nobody watches any more, the step is about to be stopped.
-                if let (Ok(place), Some(event)) = (place, untold.take()) {
+                if let (Ok(place), Some(event)) = (place, told.untold.take()) {
                     place.send(event);
                 }
                 continue;
             }
-            said = worker.said(), if untold.is_none() => Who::Worker(said),
+            said = worker.said(), if told.untold.is_none() => Who::Worker(said),
         };
         let served = match (said, egress.as_deref_mut()) {
             (Who::Worker(said), _) => worker.serve(said).await,
@@ -231,7 +230,7 @@ async fn serve_step(
                 phase(told.events, "start worker", spawned.max(started)).await;
                 phase(told.events, "load", loading).await;
             }
-            Ok(Some(deed)) => untold = told.tell(deed),
+            Ok(Some(deed)) => told.tell(deed),
             Err(WorkerEnd::NeverBegan(reason)) => return Err(StepError::NotBegun(reason).into()),
             Err(WorkerEnd::Died(reason)) => return Err(StepError::WorkerDied(reason).into()),
             Err(WorkerEnd::Outcome(outcome, files)) => return told.ended(outcome, files).await,

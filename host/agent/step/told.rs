@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 
 /// How long egress may take to say the rest when the step has ended.
 const LONGEST_REST: Duration = Duration::from_secs(2);
-/// How long a watcher is waited for when the step has ended.
+/// How long a watcher is waited for when the step has ended: for each thing that it is told, and for all of them.
 const PATIENCE: Duration = Duration::from_millis(500);
+const MOST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a step does: masked, written down, and told.
 pub(super) struct Told<'a> {
@@ -26,6 +27,8 @@ pub(super) struct Told<'a> {
     /// None in a rehearsal: nobody would read it.
     record: Option<&'a mut Record>,
     pub(super) events: &'a mpsc::Sender<Event>,
+    /// What whoever watches has still to hear of what the step did last.
+    pub(super) untold: Option<Event>,
     /// Remarks, bytes of summary, and refusals that were told: an engine keeps to these bounds, an intruder does not.
     annotations: usize,
     summary: usize,
@@ -40,7 +43,7 @@ const MOST_REFUSALS: usize = 100;
 
 impl<'a> Told<'a> {
     pub(super) const fn new(screen: Screen, record: Option<&'a mut Record>, events: &'a mpsc::Sender<Event>) -> Self {
-        Self { screen, record, events, annotations: 0, summary: 0, refusals: 0 }
+        Self { screen, record, events, untold: None, annotations: 0, summary: 0, refusals: 0 }
     }
 
     fn note(&mut self, note: impl FnOnce(&mut Record)) {
@@ -49,9 +52,9 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// The step did something: what whoever watches hears of it.
-    pub(super) fn tell(&mut self, deed: Deed) -> Option<Event> {
-        match deed {
+    /// The step did something. What whoever watches hears of it stands in `untold` then.
+    pub(super) fn tell(&mut self, deed: Deed) {
+        self.untold = match deed {
             Deed::Log { level, message, last } => {
                 let message = self.screen.log(message, last);
                 // A part of which nothing may be shown yet is no message.
@@ -69,7 +72,7 @@ impl<'a> Told<'a> {
             Deed::Summary(part) => {
                 self.summary = self.summary.saturating_add(part.len());
                 if self.summary > LONGEST_SUMMARY {
-                    return None;
+                    return;
                 }
                 let text = self.screen.summary(&part);
                 (!text.is_empty()).then_some(Event::Summary(text))
@@ -89,7 +92,7 @@ impl<'a> Told<'a> {
                 None
             }
             Deed::Loaded { .. } => None,
-        }
+        };
     }
 
     /// Egress did something. What ends the step is an error. Nobody is waited for: what comes next may be worse.
@@ -226,19 +229,21 @@ impl<'a> Told<'a> {
         ];
         let masked =
             self.screen.masked().map(|(secret, place)| Event::Masked { secret: secret.clone(), place: place.clone() });
-        let left = held.into_iter().flatten().chain(masked).collect();
+        let left = self.untold.take().into_iter().chain(held.into_iter().flatten()).chain(masked).collect();
         tell_at_the_end(self.events, left).await;
     }
 }
 
-/// Tells what is left when the step has ended. A watcher that does not read keeps no lease open, however much there is.
+/// Tells what is left when the step has ended, as long as whoever watches takes it: one that does not read keeps no lease open.
 pub(super) async fn tell_at_the_end(events: &mpsc::Sender<Event>, left: Vec<Event>) {
     let tell = async {
         for event in left {
-            let _ = events.send(event).await;
+            if tokio::time::timeout(PATIENCE, events.send(event)).await.is_err() {
+                return;
+            }
         }
     };
-    let _ = tokio::time::timeout(PATIENCE, tell).await;
+    let _ = tokio::time::timeout(MOST_PATIENCE, tell).await;
 }
 
 /// A request in a line. What a step wrote for a path may be anything: it is shown escaped by whoever shows it.

@@ -168,6 +168,7 @@ async fn g05_a_part_that_nobody_asked_for_is_not_passed_on() {
         "226 IM Used",
         "200 OK\r\nContent-Range: bytes 0-3/40",
         "200 OK\r\ncontent-type: Multipart/Byteranges; boundary=x",
+        "200 OK\r\ncontent-type: text/plain\r\ncontent-type: multipart/byteranges; boundary=x",
     ] {
         let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 4\r\n\r\n{}", &VALUE[..4]);
         let server = Raw::new(move |_| vec![answer.clone().into_bytes()]);
@@ -194,11 +195,25 @@ async fn g05_characters_of_which_the_bytes_are_others_are_not_passed_on() {
         let why = sent.refused.unwrap();
         assert!(why.contains(&format!("charset: {charset}")), "{kind}: {why}");
     }
-    let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=\"Utf-16LE\"\r\ncontent-length: 4\r\n\r\na\0b\0";
-    let server = Raw::new(move |_| vec![answer.as_bytes().to_vec()]);
-    let mut egress = Egress::start(one_secret(&server.origin, &["header:x-token"])).await;
-    let (_, body, _) = egress.ask(get(&server.origin)).await;
-    assert_eq!(body, "a\0b\0");
+    for charset in ["\"Utf-16LE\"", "utf-8", "ISO-8859-1", "windows-1252"] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset={charset}\r\ncontent-length: 4\r\n\r\na\0b\0"
+        );
+        let server = Raw::new(move |_| vec![answer.clone().into_bytes()]);
+        let mut egress = Egress::start(one_secret(&server.origin, &["header:x-token"])).await;
+        let (_, body, _) = egress.ask(get(&server.origin)).await;
+        assert_eq!(body, "a\0b\0");
+        // In some of these a secret has other bytes than in UTF-8, if it is not of ASCII.
+        let mut start = one_secret(&server.origin, &["header:x-token"]);
+        start.secrets.push(secret("other", "schlüsselchen", &[server.origin.as_str()], &["header:x-token"]));
+        let mut egress = Egress::start(start).await;
+        if charset.to_ascii_lowercase().contains("utf") {
+            egress.ask(get(&server.origin)).await;
+        } else {
+            let (_, sent) = egress.fail(get(&server.origin)).await;
+            assert!(sent.refused.unwrap().contains(&format!("charset: {}", charset.to_ascii_lowercase())));
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use rustix::buffer::spare_capacity;
 use rustix::io::{pread, retry_on_intr};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime_wasi_io::async_trait;
 use wasmtime_wasi_io::bytes::Bytes;
@@ -15,77 +14,74 @@ use wasmtime_wasi_io::streams::{InputStream, StreamError, StreamResult};
 /// Most bytes read at once: few calls for a large file, and what a processor's own memory holds.
 const CHUNK: usize = 256 * 1024;
 
-/// One file, opened for reading, and all that reads it by this descriptor.
+/// Most contents of one file that are told apart.
+const MOST_CONTENTS: usize = 4;
+
+/// The digests of what was read of one file, from its beginning to its end: more than one, if somebody else changed it.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) digests: Vec<[u8; 32]>,
+    /// Whether there were more.
+    pub(super) more: bool,
+}
+
+impl Contents {
+    fn add(&mut self, digest: [u8; 32]) {
+        if self.digests.contains(&digest) {
+            return;
+        }
+        if self.digests.len() >= MOST_CONTENTS {
+            self.more = true;
+            return;
+        }
+        self.digests.push(digest);
+    }
+
+    /// What was read of another file that has this one's name now.
+    pub(super) fn join(&mut self, other: Self) {
+        other.digests.into_iter().for_each(|digest| self.add(digest));
+        self.more |= other.more;
+    }
+}
+
+/// A file's contents, and all that reads it.
+pub(super) type SharedContents = Arc<Mutex<Contents>>;
+/// One descriptor that a file is read by, and the streams of it.
 pub(super) type SharedReading = Arc<Mutex<Reading>>;
 
-/// How far a file has been read from its beginning, without a gap.
+/// How far a file has been read by one descriptor from its beginning, without a gap. Whoever begins again is followed again.
 #[derive(Debug)]
 pub(super) struct Reading {
-    stamp: Option<Stamp>,
-    /// Bytes that have been hashed.
+    contents: SharedContents,
+    /// The file's size when it was opened: whoever knows it does not read on to see that nothing follows.
+    size: Option<u64>,
+    hash: Sha256,
     read: u64,
-    so_far: SoFar,
-}
-
-#[derive(Debug)]
-enum SoFar {
-    Part(Sha256),
-    Whole([u8; 32]),
-}
-
-/// What tells a file, and what is in it, from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// When its inode changed: seconds and nanoseconds. A program can't set it.
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// That of an open file.
-    pub(super) fn of(file: &File) -> Option<Self> {
-        let known = file.metadata().ok()?;
-        let changed = (known.ctime(), known.ctime_nsec());
-        Some(Self { device: known.dev(), inode: known.ino(), size: known.size(), changed })
-    }
+    /// Whether this pass has been told.
+    told: bool,
 }
 
 impl Reading {
-    /// The file is opened: as it was `before`, or for the first time. What has been read to its end is not hashed again as long
-    /// as it is the same.
-    pub(super) fn again(before: Option<&SharedReading>, stamp: Option<Stamp>) -> SharedReading {
-        if let Some(before) = before {
-            let known = lock(before);
-            if known.is_whole() && known.stamp.is_some() && known.stamp == stamp {
-                return Arc::clone(before);
-            }
-        }
-        Arc::new(Mutex::new(Self { stamp, read: 0, so_far: SoFar::Part(Sha256::new()) }))
+    /// A file was opened.
+    pub(super) fn begin(contents: &SharedContents, file: &File) -> SharedReading {
+        let size = file.metadata().ok().map(|metadata| metadata.len());
+        Self::of_size(contents, size)
     }
 
-    /// The digest of what was read, if that is all of the file.
-    pub(super) fn digest(reading: &SharedReading) -> Option<[u8; 32]> {
-        let mut reading = lock(reading);
-        let size = reading.stamp.map(|stamp| stamp.size);
-        // Whoever knows a file's size does not read on to see that nothing follows.
-        if size == Some(reading.read) {
-            reading.end();
-        }
-        match reading.so_far {
-            SoFar::Whole(digest) => Some(digest),
-            SoFar::Part(_) => None,
-        }
+    fn of_size(contents: &SharedContents, size: Option<u64>) -> SharedReading {
+        let contents = Arc::clone(contents);
+        Arc::new(Mutex::new(Self { contents, size, hash: Sha256::new(), read: 0, told: false }))
     }
 
     /// These bytes were read, beginning at `at`.
     pub(super) fn bytes(reading: &SharedReading, at: u64, bytes: &[u8]) {
         let mut reading = lock(reading);
-        if at == reading.read
-            && let SoFar::Part(hash) = &mut reading.so_far
-        {
-            hash.update(bytes);
+        if at == 0 && reading.read > 0 {
+            reading.over();
+            (reading.hash, reading.read, reading.told) = (Sha256::new(), 0, false);
+        }
+        if at == reading.read && !reading.told {
+            reading.hash.update(bytes);
             reading.read = reading.read.saturating_add(bytes.len() as u64);
         }
     }
@@ -94,23 +90,32 @@ impl Reading {
     pub(super) fn nothing(reading: &SharedReading, at: u64) {
         let mut reading = lock(reading);
         if at == reading.read {
-            reading.end();
+            reading.tell();
         }
     }
 
-    const fn is_whole(&self) -> bool {
-        matches!(self.so_far, SoFar::Whole(_))
+    /// Nothing more is read by it.
+    pub(super) fn end(reading: &SharedReading) {
+        lock(reading).over();
     }
 
-    fn end(&mut self) {
-        if let SoFar::Part(hash) = &mut self.so_far {
-            self.so_far = SoFar::Whole(std::mem::take(hash).finalize().into());
+    /// This pass is over, wherever it stands.
+    fn over(&mut self) {
+        if self.read > 0 && self.size == Some(self.read) {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        if !self.told {
+            self.told = true;
+            lock(&self.contents).add(std::mem::take(&mut self.hash).finalize().into());
         }
     }
 }
 
-fn lock(reading: &SharedReading) -> MutexGuard<'_, Reading> {
-    reading.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The stream of a file that is read: on this thread, as all files are.
@@ -155,57 +160,68 @@ impl Pollable for Read {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { device: 1, inode: 2, size: 3, changed: (4, 5) };
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const X: &str = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
 
-    fn hex(reading: &SharedReading) -> Option<String> {
-        Reading::digest(reading).map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    fn hex(contents: &SharedContents) -> Vec<String> {
+        let hex = |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        lock(contents).digests.iter().map(hex).collect()
     }
 
     #[test]
     fn a_file_that_was_read_from_beginning_to_end_has_a_digest() {
-        let reading = Reading::again(None, Some(STAMP));
+        let contents = SharedContents::default();
+        let reading = Reading::of_size(&contents, Some(3));
         Reading::bytes(&reading, 0, b"a");
-        assert_eq!(hex(&reading), None);
-        // Read anew, and ahead.
-        Reading::bytes(&reading, 0, b"a");
+        // Ahead, and an end that is not the next.
         Reading::bytes(&reading, 2, b"c");
         Reading::nothing(&reading, 3);
-        assert_eq!(hex(&reading), None);
+        Reading::end(&reading);
+        assert_eq!(hex(&contents), [""; 0]);
+        // Begun anew.
+        Reading::bytes(&reading, 0, b"a");
         Reading::bytes(&reading, 1, b"bc");
-        assert_eq!(hex(&reading).as_deref(), Some(ABC));
+        Reading::end(&reading);
+        assert_eq!(hex(&contents), [ABC]);
     }
 
     #[test]
     fn an_end_that_was_seen_counts_where_the_size_was_another() {
-        let reading = Reading::again(None, None);
+        let contents = SharedContents::default();
+        let reading = Reading::of_size(&contents, Some(2));
         Reading::bytes(&reading, 0, b"abc");
-        assert_eq!(hex(&reading), None);
+        Reading::end(&reading);
+        assert_eq!(hex(&contents), [""; 0]);
         Reading::nothing(&reading, 3);
         // What follows later does not change what was read.
         Reading::bytes(&reading, 3, b"d");
-        assert_eq!(hex(&reading).as_deref(), Some(ABC));
+        Reading::end(&reading);
+        assert_eq!(hex(&contents), [ABC]);
+        // That nothing was read of what was empty when it was opened is no digest of nothing.
+        let empty = Reading::of_size(&contents, Some(0));
+        Reading::bytes(&empty, 1, b"x");
+        Reading::end(&empty);
+        assert_eq!(hex(&contents), [ABC]);
     }
 
     #[test]
-    fn what_is_opened_again_is_hashed_again_if_it_may_be_another() {
-        let first = Reading::again(None, Some(STAMP));
-        // Not read to its end.
-        assert!(!Arc::ptr_eq(&first, &Reading::again(Some(&first), Some(STAMP))));
-        Reading::bytes(&first, 0, b"abc");
-        Reading::nothing(&first, 3);
-        assert!(Arc::ptr_eq(&first, &Reading::again(Some(&first), Some(STAMP))));
-        for other in [
-            None,
-            Some(Stamp { device: 9, ..STAMP }),
-            Some(Stamp { inode: 9, ..STAMP }),
-            Some(Stamp { size: 9, ..STAMP }),
-            Some(Stamp { changed: (4, 6), ..STAMP }),
-        ] {
-            assert!(!Arc::ptr_eq(&first, &Reading::again(Some(&first), other)), "{other:?}");
+    fn what_is_read_again_is_told_if_it_is_another() {
+        let contents = SharedContents::default();
+        let reading = Reading::of_size(&contents, Some(3));
+        for _ in 0..3 {
+            Reading::bytes(&reading, 0, b"abc");
         }
-        let unknown = Reading::again(None, None);
-        Reading::nothing(&unknown, 0);
-        assert!(!Arc::ptr_eq(&unknown, &Reading::again(Some(&unknown), None)));
+        let another = Reading::of_size(&contents, Some(3));
+        Reading::bytes(&another, 0, b"abc");
+        Reading::nothing(&another, 3);
+        Reading::bytes(&another, 0, b"x");
+        Reading::nothing(&another, 1);
+        Reading::end(&reading);
+        assert_eq!(hex(&contents), [ABC, X]);
+        for byte in 0..10u8 {
+            Reading::bytes(&reading, 0, &[byte; 3]);
+        }
+        let contents = lock(&contents);
+        assert_eq!((contents.digests.len(), contents.more), (MOST_CONTENTS, true));
     }
 }

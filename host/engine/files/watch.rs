@@ -1,7 +1,7 @@
 //! What a step asks `wasi:filesystem` for, passed on and written down.
 
 use super::How;
-use super::reading::{Read, Reading, Stamp};
+use super::reading::{Read, Reading};
 use crate::state::State;
 use attest_evidence::exchange::DirectoryMode;
 use attest_evidence::name::DirectoryName;
@@ -44,11 +44,12 @@ impl State {
             match self.table.get(descriptor)? {
                 Descriptor::Dir(_) => self.files.opened_directory(place, descriptor),
                 Descriptor::File(file) => {
+                    // Not what was asked for, but what came of it: to create a file is to open it for writing.
                     let how = How {
-                        read: mode.contains(DescriptorFlags::READ),
-                        write: mode.contains(DescriptorFlags::WRITE) || how.intersects(OpenFlags::TRUNCATE),
+                        read: file.open_mode.contains(OpenMode::READ),
+                        write: file.open_mode.contains(OpenMode::WRITE),
                     };
-                    self.files.opened_file(place, descriptor, how, Stamp::of(&file.file));
+                    self.files.opened_file(place, descriptor, how, &file.file);
                 }
             }
         }

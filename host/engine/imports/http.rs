@@ -30,7 +30,9 @@ impl http::Host for State {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    self.host.log(Level::Warn, format!("a request was not sent: {error}"), true)?;
+                    let message = format!("a request was not sent: {error}");
+                    self.consumption.write(message.len())?;
+                    self.host.log(Level::Warn, message, true)?;
                     self.table.delete(request)?;
                     return Ok(Err(ErrorCode::HttpRequestDenied));
                 }
