@@ -7,7 +7,7 @@ use attest_leaks::{PatternScanner, Patterns, Scanner, Values};
 use attest_walls::Walls;
 use attest_wire::search::{FromSearcher, Search};
 use attest_wire::{Channel, Revealed};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, readlinkat, statx};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxAttributes, StatxFlags, openat, readlinkat, statx};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read as _;
@@ -59,7 +59,6 @@ fn run(channel: &Channel, search: Search, directories: Vec<OwnedFd>, walls: &Wal
         values: Arc::new(values),
         patterns,
         since: search.since,
-        device: None,
         directory: 0,
         buffer: vec![0; CHUNK],
         entries: 0,
@@ -81,8 +80,6 @@ struct Searcher<'a> {
     patterns: Arc<Patterns>,
     /// Since when what has changed is searched: by the clock of the file system that is searched. None: all is.
     since: Option<(i64, u32)>,
-    /// The file system of the directory that was given.
-    device: Option<(u32, u32)>,
     directory: usize,
     buffer: Vec<u8>,
     entries: u64,
@@ -96,10 +93,7 @@ impl Searcher<'_> {
     fn enter_given(&mut self, directory: OwnedFd) -> Result<(), Stop> {
         // The descriptor itself may be one that nothing can be read from (`O_PATH`).
         match open(&directory, c".", OFlags::DIRECTORY) {
-            Ok(listed) => {
-                self.device = Some(device(&listed).map_err(not_searched)?);
-                self.enter(listed, "", 0)
-            }
+            Ok(listed) => self.enter(listed, "", 0),
             Err(rustix::io::Errno::ACCESS) if is_closed(&directory) => Ok(()),
             Err(error) => Err(not_searched(error)),
         }
@@ -135,7 +129,25 @@ impl Searcher<'_> {
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             Err(error) => return Err(not_searched(format!("`{}`: {error}", shown(path)))),
         };
-        let changed = self.changed(&stat);
+        // Where something is mounted, a directory or a file, times are of another clock: all of it is searched.
+        let since = self.since;
+        if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            self.since = None;
+        }
+        let result = self.look_into(directory, name, path, depth, &stat);
+        self.since = since;
+        result
+    }
+
+    fn look_into(
+        &mut self,
+        directory: &OwnedFd,
+        name: &CStr,
+        path: &str,
+        depth: usize,
+        stat: &Statx,
+    ) -> Result<(), Stop> {
+        let changed = self.changed(stat);
         if changed && let Some(hit) = self.values.find(name.to_bytes()) {
             // The name itself is not told.
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -143,7 +155,7 @@ impl Searcher<'_> {
         }
         match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::Directory => match open(directory, name, OFlags::DIRECTORY) {
-                Ok(below) => self.enter_below(below, path, depth),
+                Ok(below) => self.enter(below, path, depth + 1),
                 Err(rustix::io::Errno::ACCESS) => match open(directory, name, OFlags::PATH | OFlags::DIRECTORY) {
                     Ok(below) if is_closed(&below) => Ok(()),
                     _ => Err(not_searched(format!("`{}`: it can't be listed", shown(path)))),
@@ -160,18 +172,6 @@ impl Searcher<'_> {
             },
             _ => Ok(()),
         }
-    }
-
-    /// Searches a directory within another. Where something is mounted, times are of another clock: all of it is searched.
-    fn enter_below(&mut self, below: OwnedFd, path: &str, depth: usize) -> Result<(), Stop> {
-        let since = self.since;
-        let here = device(&below).map_err(|error| not_searched(format!("`{}`: {error}", shown(path))))?;
-        if self.device != Some(here) {
-            self.since = None;
-        }
-        let result = self.enter(below, path, depth + 1);
-        self.since = since;
-        result
     }
 
     /// Whether the inode changed since the step began. A program can set a file's times, but not this one.
@@ -232,12 +232,6 @@ impl Searcher<'_> {
         }
         Ok(())
     }
-}
-
-/// The file system of a directory. Of a file it says less: overlays give those numbers of their own.
-fn device(directory: &OwnedFd) -> rustix::io::Result<(u32, u32)> {
-    let stat = statx(directory, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE)?;
-    Ok((stat.stx_dev_major, stat.stx_dev_minor))
 }
 
 /// Whether nothing in a directory can be reached, by whatever name: then the step wrote nothing there. One that can't be

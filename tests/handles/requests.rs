@@ -230,7 +230,7 @@ fn servers_that_misbehave_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_step_whose_egress_dies_fails_and_what_was_sent_counts() {
+async fn a_step_whose_egress_dies_fails() {
     let scene = Scene::new();
     let come = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&come);
