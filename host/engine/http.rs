@@ -16,8 +16,8 @@ use wasmtime_wasi_http::{
 const WINDOW: u32 = 1 << 20;
 const WINDOW_OF_ALL: u32 = 4 << 20;
 /// Pieces of a body that a step may write ahead, and bytes of each: some two megabytes, which no limit of the step counts.
-const PIECES_AHEAD: usize = 8;
-const LONGEST_PIECE: usize = 256 * 1024;
+const PIECES_AHEAD: usize = 4;
+const LONGEST_PIECE: usize = 512 * 1024;
 /// The largest frame: few frames for large bodies.
 const LARGEST_FRAME: u32 = 256 * 1024;
 /// The largest head of an answer: somewhat more than what egress passes on.
