@@ -101,7 +101,7 @@ impl Broker {
         )?;
         self.known_leases.forget(&lease);
         let release = ReleaseLease { lease: lease.clone(), counter, signal, now: self.now(), closing: None, audit };
-        taken(self.store.commit(release).await?, &lease, counter)
+        answer_to_end(self.store.commit(release).await?, &lease, counter)
     }
 
     /// The message that ends a lease, if it is from its holder.
@@ -315,7 +315,7 @@ impl Broker {
 }
 
 /// What the sender of a message about a lease is told.
-pub(crate) fn taken(update: LeaseUpdate, lease: &LeaseId, counter: u64) -> Result<(), Refusal> {
+pub(crate) fn answer_to_end(update: LeaseUpdate, lease: &LeaseId, counter: u64) -> Result<(), Refusal> {
     match update {
         LeaseUpdate::Done => Ok(()),
         LeaseUpdate::Ended => Err(Refusal::of(&ended(lease))),

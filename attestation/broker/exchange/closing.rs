@@ -4,7 +4,7 @@ use super::{MOST_DECISIONS, Refused};
 use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
-use crate::leases::taken;
+use crate::leases::answer_to_end;
 use crate::server::Refusal;
 use crate::signatures::AwsLc;
 use crate::store::{CloseEndedLease, Consumed, Exposure, LeaseUpdate, ReleaseLease, RunnerRow, ShownAtEnd};
@@ -154,9 +154,9 @@ impl Broker {
                 let (shown, audit) = self.shown(&told, Kind::LeaseClosed)?;
                 let late = CloseEndedLease { lease: told.lease.clone(), shown, audit, now };
                 let update = self.store.commit(late).await?;
-                Ok(taken(update, &told.lease, counter))
+                Ok(answer_to_end(update, &told.lease, counter))
             }
-            update => Ok(taken(update, &told.lease, counter)),
+            update => Ok(answer_to_end(update, &told.lease, counter)),
         }
     }
 
