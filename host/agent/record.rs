@@ -60,6 +60,7 @@ impl Record {
                 .collect(),
             requests: Vec::new(),
             more_requests: 0,
+            requests_lost: false,
             files: files.collect(),
             outputs: outputs.map(|name| OutputLedger { name: name.clone(), set: false }).collect(),
             undeclared: Vec::new(),
@@ -85,6 +86,11 @@ impl Record {
         tokens.for_each(|token| change(&mut token.used, &mut token.exposed));
     }
 
+    /// Whoever sent the requests died, and told no more of them.
+    pub(crate) fn requests_lost(&mut self) {
+        self.0.requests_lost = true;
+    }
+
     pub(crate) fn used(&mut self, key: &KeyName) {
         self.0.keys.iter_mut().filter(|known| known.name == *key).for_each(|key| key.used += 1);
     }
@@ -94,7 +100,7 @@ impl Record {
     }
 
     pub(crate) fn sent(&mut self, sent: Sent) {
-        let Sent { method, to, path, status, refused, secrets, sent, received } = sent;
+        let Sent { method, to, path, status, refused, cut, secrets, sent, received } = sent;
         if status.is_some() {
             let origin = to.parse::<Origin>().ok();
             let went = |known: &&mut OriginLedger| origin.as_ref().is_some_and(|to| known.origin.covers(to));
@@ -109,11 +115,11 @@ impl Record {
             return;
         }
         let secrets = secrets.into_iter().map(|(name, place)| LedgerSecretUse { name, place }).collect();
-        let cut =
+        let shortened =
             |text: String| text.get(..text.floor_char_boundary(LONGEST_TEXT)).map(str::to_owned).unwrap_or_default();
-        let refused = refused.map(cut);
-        let (to, path) = (cut(to), cut(path));
-        self.0.requests.push(LedgerRequest { method, to, path, status, refused, secrets, sent, received });
+        let refused = refused.map(shortened);
+        let (to, path) = (shortened(to), shortened(path));
+        self.0.requests.push(LedgerRequest { method, to, path, status, refused, cut, secrets, sent, received });
     }
 
     /// What the worker saw of the directories, in their order.
@@ -214,6 +220,7 @@ mod tests {
             destinations: Vec::new(),
             requests: Vec::new(),
             more_requests: 0,
+            requests_lost: false,
             files: vec![FilesSeen {
                 name: "d".parse().unwrap(),
                 mode: attest_evidence::exchange::DirectoryMode::Write,
@@ -231,7 +238,7 @@ mod tests {
             record.undeclared("p", &quotes);
             let (to, path) = (quotes.clone(), quotes.clone());
             let (status, refused, secrets) = (None, Some(quotes.clone()), Vec::new());
-            record.sent(Sent { method: None, to, path, status, refused, secrets, sent: 0, received: 0 });
+            record.sent(Sent { method: None, to, path, status, refused, cut: false, secrets, sent: 0, received: 0 });
         }
         let text = record.finish().expect("a ledger");
         let ledger = Ledger::parse(text.as_bytes()).unwrap();

@@ -244,6 +244,7 @@ impl Searched {
             self.search.head(trailers)?;
             fields::strip(trailers);
         }
+        self.record.whole();
         Ok(out)
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Record {
     slot: Option<Slot>,
     sent: Sent,
     progress: Arc<Progress>,
+    /// Whether its answer was passed on to its end.
+    whole: bool,
 }
 
 impl Record {
@@ -33,11 +35,12 @@ impl Record {
             path: shown(request.uri.path()),
             status: None,
             refused: None,
+            cut: false,
             secrets: Vec::new(),
             sent: 0,
             received: 0,
         };
-        Self { slot: Some(slot), sent, progress }
+        Self { slot: Some(slot), sent, progress, whole: false }
     }
 
     /// It has these secrets in it.
@@ -55,6 +58,11 @@ impl Record {
         self.sent.received += u64::try_from(bytes).unwrap_or(u64::MAX);
     }
 
+    /// That was the end of the answer.
+    pub(crate) fn whole(&mut self) {
+        self.whole = true;
+    }
+
     /// There is no answer, or not the whole of one.
     pub(crate) fn failed(&mut self, why: &NoAnswer) {
         self.sent.refused = Some(why.to_string());
@@ -65,6 +73,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let Some(slot) = self.slot.take() else { return };
         self.sent.sent = self.progress.sent();
+        self.sent.cut = !self.whole && self.sent.refused.is_none();
         slot.tell(self.sent.clone());
     }
 }

@@ -98,7 +98,7 @@ pub enum Refusal {
         "its answer is a part of something (status {status}), and secrets go to `{origin}`: a part of one is not recognized"
     )]
     Part {
-        /// What says so, or the header beside it.
+        /// That of the answer.
         status: u16,
         /// Who answered.
         origin: Origin,

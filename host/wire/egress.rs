@@ -133,9 +133,11 @@ pub struct Sent {
     pub path: String,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
-    /// Why it was not sent, or its answer not passed on; for people. None also where the step did not read its answer to the
-    /// end, or did not wait for one: it need not.
+    /// Why it was not sent, or its answer not passed on; for people.
     pub refused: Option<String>,
+    /// Whether it was broken off, before its answer came or before that ended: by the step, which need not wait, or by whatever
+    /// ended the step.
+    pub cut: bool,
     /// The secrets that it carried.
     pub secrets: Vec<(SecretName, Place)>,
     /// Bytes of its body.

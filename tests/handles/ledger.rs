@@ -17,8 +17,7 @@ async fn a_ledger_ends_with_the_lease() {
         assert!(out.stderr.contains(part), "{part}: {}", out.stderr);
     }
 
-    let audit = scene.broker.audit().await;
-    let (_, end) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).expect("a ledger");
+    let end = scene.told().await;
     let ledger = &end["ledger"];
     let request = &ledger["requests"][0];
     assert_eq!(request["method"], "POST");
@@ -47,8 +46,7 @@ async fn a_ledger_ends_with_the_lease() {
 
     // Files, with what is in them at the end.
     scene.run(&[], &["write", "product", "contents"]).ok();
-    let audit = scene.broker.audit().await;
-    let (_, end) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+    let end = scene.told().await;
     let written = &end["ledger"]["files"][0]["written"][0];
     assert_eq!(written["path"], "product");
     let digest = attest_evidence::Sha256Digest::of(b"contents").to_string();
@@ -69,8 +67,7 @@ async fn a_ledger_has_the_digest_of_what_was_read() {
     scene.send_token_to(&server, &[]);
     scene.run(&[&server], &["upload", &server.origin(), "input"]).ok();
     let digests = async || {
-        let audit = scene.broker.audit().await;
-        let (_, end) = audit.into_iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+        let end = scene.told().await;
         end["ledger"]["files"][0]["read"][0]["sha256"].as_str().unwrap().to_owned()
     };
     assert_eq!(digests().await, read);
@@ -111,8 +108,7 @@ async fn what_came_to_light_is_told_of_a_lease_that_was_revoked() {
 async fn a_ledger_that_would_be_too_long_counts_what_it_leaves_out() {
     let scene = Scene::new();
     scene.run(&[], &["files", "1100"]).ok();
-    let audit = scene.broker.audit().await;
-    let (_, end) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+    let end = scene.told().await;
     let files = &end["ledger"]["files"][0];
     let (listed, more) = (files["written"].as_array().unwrap().len(), files["more"].as_u64().unwrap());
     assert!(listed > 10 && more > 500, "{listed}, {more}");

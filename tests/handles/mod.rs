@@ -14,8 +14,10 @@ mod undeclared;
 pub(crate) use commands::cli;
 
 use crate::support::{Broker, Output, Runner, Server, run};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The value of `token`, which goes into requests.
 const TOKEN: &str = "tok_9f3kQ2m7Lx0Rz5Vb8Nc1";
@@ -52,6 +54,24 @@ impl Scene {
         broker.set_secret_with("dev", "token", TOKEN, &["--to", "http://127.0.0.1:1", "--private"]);
         runner.write("inner/inside", "inside\n");
         Self { broker, runner }
+    }
+
+    /// What the audit log says of the last step, once the ledgers of all are told: one that could not be quoted in time follows.
+    async fn told(&self) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let audit = self.broker.audit().await;
+            let granted = audit.iter().filter(|(kind, _)| kind == "granted").count();
+            let mut told: Vec<_> =
+                audit.iter().map(|(_, body)| body).filter(|body| body["ledger"].is_object()).collect();
+            if told.len() == granted
+                && let Some(last) = told.pop()
+            {
+                return last.clone();
+            }
+            assert!(Instant::now() < deadline, "no ledger came: {audit:#?}\n{}", self.runner.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Has `token` go to this server, in every place.

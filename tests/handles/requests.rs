@@ -252,6 +252,12 @@ async fn a_step_whose_egress_dies_fails() {
     assert_eq!(output.status.code(), Some(134), "{stderr}");
     assert_eq!(scene.runner.workers(), [0; 0]);
     assert_eq!(scene.broker.rows("SELECT state FROM leases").await, [["failed"]]);
+    // Nobody knows whether the token went out: it is not said to be unused.
+    let end = scene.told().await;
+    assert_eq!(end["ledger"]["requests_lost"], true, "{end}");
+    assert!(!end["unused"].to_string().contains("secrets.token"), "{end}");
+    let told = scene.broker.admin(&["lease", "ledger", end["lease"].as_str().unwrap()]).ok().stdout;
+    assert!(told.contains("what was being sent when the process died"), "{told}");
 }
 
 #[tokio::test]
@@ -262,8 +268,7 @@ async fn a_server_that_hangs_up_has_read_the_secret() {
     let arguments = ["with", "GET", &server.origin(), "header:authorization", "Bearer "];
     let out = scene.run(&[&server], &arguments);
     assert_eq!(out.status, 1, "{}", out.stderr);
-    let audit = scene.broker.audit().await;
-    let (_, end) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+    let end = scene.told().await;
     let token = end["ledger"]["secrets"].as_array().unwrap().iter().find(|secret| secret["name"] == "token").unwrap();
     assert_eq!(token["used"], 1);
     assert_eq!(end["ledger"]["requests"][0]["status"], serde_json::Value::Null);

@@ -99,7 +99,7 @@ async fn a_token_of_the_lease_is_believed_by_whoever_has_the_issuers_keys() {
     assert_eq!((&minted["audience"], &minted["jti"]), (&claims["aud"], &claims["jti"]));
     assert_eq!((&minted["subject"], &minted["expires"]), (&claims["sub"], &claims["exp"]));
     assert_eq!(minted["kid"], token_header(&token)["kid"]);
-    let (_, ended) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+    let ended = scene.told().await;
     let used = &ended["ledger"]["tokens"][0];
     assert_eq!((&used["name"], &used["audience"], &used["used"]), (&"token".into(), &AUDIENCE.into(), &1.into()));
     assert_eq!(ended["ledger"]["requests"][0]["secrets"][0]["name"], "token");
@@ -182,8 +182,7 @@ async fn a_token_that_comes_back_ends_the_step_and_is_told_of() {
     let out = send(&scene, AUDIENCE, &[&server], &[], &server.origin()).refused(126, "AR-S603");
     let token = received(&server);
     assert!(!out.stderr.contains(&token[token.len() - 40..]), "{}", out.stderr);
-    let audit = scene.broker.audit().await;
-    let (_, ended) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+    let ended = scene.told().await;
     let exposed = ended["ledger"]["tokens"][0]["exposed"].as_str().unwrap();
     assert!(exposed.starts_with("an answer from"), "{exposed}");
     let alarms = scene.broker.admin(&["alarm", "list", "--json"]).ok().stdout;

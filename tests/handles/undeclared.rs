@@ -16,8 +16,7 @@ async fn what_looks_like_a_secret_is_told_or_blocked_as_policy_says() {
     assert!(out.stderr.contains(&format!("{found}log, line 2")), "{}", out.stderr);
     let out = scene.run(&[], &["write", "notes", &format!("first\n{token}\n")]).ok();
     assert!(out.stderr.contains(&format!("{found}dirs.work notes:2")), "{}", out.stderr);
-    let audit = scene.broker.audit().await;
-    let (_, end) = audit.iter().rev().find(|(_, body)| body["ledger"].is_object()).unwrap();
+    let end = scene.told().await;
     assert_eq!(end["ledger"]["undeclared"][0]["pattern"], "sendgrid-key");
 
     // Where policy says so, the step fails.

@@ -9,6 +9,7 @@ use crate::bytes::{Malformed, read_json};
 use crate::digest::Sha256Digest;
 use crate::name::{DirectoryName, KeyName, LeaseId, OutputName, SecretName};
 use serde::{Deserialize, Serialize};
+use std::ops::Not;
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct Ledger {
     pub requests: Vec<LedgerRequest>,
     /// Requests beyond those.
     pub more_requests: u64,
+    /// Whether nobody can tell of all of them: whoever sent them died. Secrets may have gone out more often than is counted.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub requests_lost: bool,
     /// Each directory that it was given. As the process saw it that the step ran in.
     pub files: Vec<FilesSeen>,
     /// Each output that it declared.
@@ -125,6 +129,10 @@ pub struct LedgerRequest {
     /// Why it was not sent, or its answer not passed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// Whether it was broken off, before its answer came or before that ended: by the step, which need not wait, or by whatever
+    /// ended the step.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub cut: bool,
     /// The secrets that it carried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<LedgerSecretUse>,
@@ -199,13 +207,18 @@ impl Ledger {
         read_json("ledger", bytes, "not the JSON of a ledger")
     }
 
-    /// What was granted and never used, in the words of the manifest: declarations that could be left out.
+    /// What was granted and never used, in the words of the manifest: declarations that could be left out. Of what goes into
+    /// requests nothing is said if requests were lost.
     pub fn unused(&self) -> Vec<String> {
-        let secrets =
-            self.secrets.iter().filter(|secret| secret.used == 0).map(|secret| format!("secrets.{}", secret.name));
-        let tokens = self.tokens.iter().filter(|token| token.used == 0).map(|token| format!("tokens.{}", token.name));
+        let told = |used: u64| used == 0 && !self.requests_lost;
+        let secret = |secret: &&SecretLedger| match secret.usage {
+            SecretUse::Http => told(secret.used),
+            SecretUse::Reveal | SecretUse::Env => secret.used == 0,
+        };
+        let secrets = self.secrets.iter().filter(secret).map(|secret| format!("secrets.{}", secret.name));
+        let tokens = self.tokens.iter().filter(|token| told(token.used)).map(|token| format!("tokens.{}", token.name));
         let keys = self.keys.iter().filter(|key| key.used == 0).map(|key| format!("keys.{}", key.name));
-        let http = self.destinations.iter().filter(|to| to.used == 0).map(|to| format!("http.allow {}", to.origin));
+        let http = self.destinations.iter().filter(|to| told(to.used)).map(|to| format!("http.allow {}", to.origin));
         let dirs = self.files.iter().filter_map(|files| {
             let used = !files.read.is_empty() || !files.written.is_empty() || files.more > 0;
             match files.mode {

@@ -135,7 +135,10 @@ impl<'a> Told<'a> {
                 let heard = match egress.next().await {
                     Ok(message) => self.hear(message),
                     Err(Death::Ended) => return,
-                    Err(death) => Err(StepError::EgressDied(death.to_string())),
+                    Err(death) => {
+                        self.note(Record::requests_lost);
+                        Err(StepError::EgressDied(death.to_string()))
+                    }
                 };
                 let over = matches!(heard, Err(StepError::EgressDied(_)));
                 if first.is_ok() {
@@ -148,6 +151,7 @@ impl<'a> Told<'a> {
         };
         if tokio::time::timeout(LONGEST_REST, rest).await.is_err() {
             tracing::warn!("egress did not end with its worker");
+            self.note(Record::requests_lost);
         }
         egress.end().await;
         first

@@ -30,6 +30,7 @@ async fn a_request_goes_out_as_it_is_and_its_answer_comes_back() {
     assert!(came.contains(&format!("host: {}\r\n", server.origin.trim_start_matches("http://"))), "{came}");
     assert_eq!((sent.method, sent.to, sent.path), (Some(Method::Get), server.origin.clone(), "/a/b%20c".to_owned()));
     assert_eq!((sent.status, sent.sent, sent.received, sent.secrets), (Some(404), 0, 5, vec![]));
+    assert!(!sent.cut);
 }
 
 #[tokio::test]
@@ -121,7 +122,7 @@ async fn a_step_that_does_not_wait_is_told_of() {
     assert!(answer.body_mut().frame().await.unwrap().is_ok());
     drop(answer);
     let sent = egress.sent().await;
-    assert_eq!((sent.status, sent.refused), (Some(200), None));
+    assert_eq!((sent.status, sent.refused, sent.cut), (Some(200), None, true));
     assert!(sent.received < 10_000_000);
 }
 

@@ -43,10 +43,14 @@ fn write(ledger: &Ledger, out: &mut String) -> std::fmt::Result {
         let outcome = match (request.status, &request.refused) {
             (_, Some(reason)) => format!("refused: {}", Escaped(reason)),
             (Some(status), None) => format!("{status}, {} bytes sent, {} received", request.sent, request.received),
-            (None, None) => "the step waited for no answer".to_owned(),
+            (None, None) => format!("no answer, {} bytes sent", request.sent),
         };
+        let outcome = if request.cut { outcome + ", broken off" } else { outcome };
         let to = format!("{}{}", request.to, request.path);
         writeln!(out, "           {method} {}{}: {outcome}", Escaped(&to), secrets.collect::<String>())?;
+    }
+    if ledger.requests_lost {
+        writeln!(out, "           and what was being sent when the process died that sends them: it is not known")?;
     }
     if ledger.more_requests > 0 {
         writeln!(out, "           and {} more", ledger.more_requests)?;
