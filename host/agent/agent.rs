@@ -3,7 +3,7 @@
 use crate::boot::BootLog;
 use crate::broker::{BrokerClient, BrokerError, BrokerUrl};
 use crate::code::CodeCache;
-use crate::embedded::{EmbeddedBroker, EmbeddedError};
+use crate::embedded::{EmbeddedBroker, EmbeddedError, Starting};
 use crate::enrol::EnrolError;
 use crate::exchange::GrantRefused;
 use crate::jobs::Jobs;
@@ -46,6 +46,8 @@ pub struct Settings {
     pub http_roots: String,
     /// The program of an embedded broker, for an agent that may start one.
     pub embedded_broker: Option<PathBuf>,
+    /// Whether that is sure to be asked: it comes up while the TPM does.
+    pub broker_at_once: bool,
 }
 
 /// The name by which an enrolment with an embedded broker is known.
@@ -58,13 +60,20 @@ pub struct Agent {
     tpm: Tpm,
     keys: KeyStore,
     spawner: Spawner,
-    embedded: Mutex<Option<EmbeddedBroker>>,
+    embedded: Mutex<Embedded>,
     link: Mutex<Option<Arc<Link>>>,
     jobs: Jobs,
     boot: BootLog,
     measured: Measured,
     code: Arc<CodeCache>,
     patterns: Arc<Patterns>,
+}
+
+/// The broker that an agent runs itself.
+enum Embedded {
+    None,
+    Starting(Starting),
+    Running(EmbeddedBroker),
 }
 
 /// A broker that this agent has enrolled with, and what it takes to ask it.
@@ -155,20 +164,30 @@ impl Agent {
     /// State or TPM can't be used; see [`AgentError`].
     pub async fn start(settings: Settings, spawner: Spawner) -> Result<Self, AgentError> {
         let state = Arc::new(State::open(&settings.state)?);
+        // Takes some milliseconds, as the TPM does.
+        let patterns = tokio::task::spawn_blocking(Patterns::new);
+        let enrolment = state.enrolment()?;
+        let embedded = match &settings.embedded_broker {
+            Some(program) if settings.broker_at_once && enrolment.as_ref().is_none_or(Enrolment::is_embedded) => {
+                Embedded::Starting(Starting::begin(program.clone(), settings.state.join("broker"))?)
+            }
+            _ => Embedded::None,
+        };
         let tpm = Tpm::open(settings.tpm.clone()).await.map_err(AgentError::Tpm)?;
-        let boot = BootLog::of(&settings, &tpm).await?;
+        let boot = BootLog::of(&settings, &state, &tpm).await?;
         let keys = KeyStore::new(Arc::clone(&state), tpm.clone());
-        let (embedded, link) = (Mutex::new(None), Mutex::new(None));
+        let (embedded, link) = (Mutex::new(embedded), Mutex::new(None));
         let measured = Measured::of(settings.measurements.clone());
         let jobs = Jobs::default();
         // Whose TPM it is shows here first.
-        if let Some(enrolment) = state.enrolment()? {
+        if let Some(enrolment) = enrolment {
             let credentials = enrolment.credentials;
             tpm.run(move |device| device.use_attestation_key(&credentials)).await.map_err(AgentError::Tpm)?;
         }
         let key = keys.code_key(settings.isolation).await?;
         let code = Arc::new(CodeCache::open(state.path().join("code"), &settings.worker, key)?);
-        let patterns = Patterns::new().map_err(|error| AgentError::Patterns(error.to_string()))?;
+        let patterns = patterns.await.map_err(|error| AgentError::Patterns(error.to_string()))?;
+        let patterns = patterns.map_err(|error| AgentError::Patterns(error.to_string()))?;
         Ok(Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured, code, patterns })
     }
 
@@ -276,12 +295,19 @@ impl Agent {
 
     async fn embedded_broker(&self) -> Result<EmbeddedBroker, AgentError> {
         let mut embedded = self.embedded.lock().await;
-        if let Some(broker) = embedded.as_ref() {
-            return Ok(broker.clone());
-        }
-        let program = self.settings.embedded_broker.clone().ok_or(AgentError::Tpm(TpmError::NotEnrolled))?;
-        let broker = EmbeddedBroker::start(&program, &self.settings.state.join("broker")).await?;
-        *embedded = Some(broker.clone());
+        let starting = match std::mem::replace(&mut *embedded, Embedded::None) {
+            Embedded::Running(broker) => {
+                *embedded = Embedded::Running(broker.clone());
+                return Ok(broker);
+            }
+            Embedded::Starting(starting) => starting,
+            Embedded::None => {
+                let program = self.settings.embedded_broker.clone().ok_or(AgentError::Tpm(TpmError::NotEnrolled))?;
+                Starting::begin(program, self.settings.state.join("broker"))?
+            }
+        };
+        let broker = starting.ready().await?;
+        *embedded = Embedded::Running(broker.clone());
         Ok(broker)
     }
 

@@ -1,7 +1,8 @@
 //! What this machine booted: the firmware's event log, or, for the embedded TPM, a boot that the agent measures itself.
 
 use crate::agent::{AgentError, Settings};
-use crate::measure;
+use crate::state::State;
+use crate::{measure, programs};
 use attest_evidence::Sha256Digest;
 use attest_evidence::eventlog::{EventType, LARGEST_LOG, LogBuilder};
 use attest_evidence::exchange::logs;
@@ -63,9 +64,9 @@ fn log_path(tpm: &Transport) -> Option<PathBuf> {
 }
 
 impl BootLog {
-    pub(crate) async fn of(settings: &Settings, tpm: &Tpm) -> Result<Self, AgentError> {
+    pub(crate) async fn of(settings: &Settings, state: &State, tpm: &Tpm) -> Result<Self, AgentError> {
         let bytes = match &settings.tpm {
-            Transport::Embedded(_) => Some(measured_boot(tpm, settings).await?),
+            Transport::Embedded(_) => Some(measured_boot(tpm, state, settings).await?),
             _ => settings.event_log.clone(),
         };
         let log = bytes.map(|bytes| Log { digest: Sha256Digest::of(&bytes), bytes });
@@ -87,20 +88,12 @@ impl BootLog {
 
 /// The boot of the embedded TPM: it starts with the agent, and the agent measures into it what it is itself and what it runs
 /// on, as firmware and boot loaders do. It proves nothing that the agent does not say; it makes the whole path the same.
-async fn measured_boot(tpm: &Tpm, settings: &Settings) -> Result<Vec<u8>, AgentError> {
+async fn measured_boot(tpm: &Tpm, state: &State, settings: &Settings) -> Result<Vec<u8>, AgentError> {
     let mut log = LogBuilder::default();
     let pcr = |number: u8| PcrIndex::new(number).unwrap_or(PcrIndex::SECURE_BOOT);
     log.measured(pcr(0), EventType::S_CRTM_VERSION, concat!("attest-run ", env!("CARGO_PKG_VERSION")).as_bytes());
-    // All at once: each program takes some ten milliseconds.
-    let programs: Vec<_> = settings
-        .programs
-        .clone()
-        .into_iter()
-        .map(|(name, path)| (name, tokio::task::spawn_blocking(move || measure::digest_of(&path))))
-        .collect();
-    for (name, digest) in programs {
-        let stopped = |_| measure::MeasureError { path: name.into(), reason: "stopped".to_owned() };
-        log.event(pcr(4), EventType::IPL, digest.await.map_err(stopped)??, name.as_bytes());
+    for (name, digest) in programs::digests(state, &settings.programs).await? {
+        log.event(pcr(4), EventType::IPL, digest, name.as_bytes());
     }
     for number in 0..=7 {
         log.measured(pcr(number), EventType::SEPARATOR, &[0; 4]);

@@ -14,6 +14,7 @@
 
 use crate::agent::{Agent, AgentError};
 use crate::process::Process;
+use crate::programs::FileState;
 use crate::spawner::Spawner;
 use crate::state::StateError;
 use crate::step::StepError;
@@ -27,7 +28,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -107,11 +108,9 @@ impl CodeCache {
             |error: io::Error| StateError::Io { what: "open", path: folder.clone(), reason: error.to_string() };
         let mut builder = std::fs::DirBuilder::new();
         std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700).create(&folder).map_err(failed)?;
-        let program = std::fs::metadata(worker)
-            .map(|file| {
-                format!("{}\n{}\n{}\n{}\n{}", file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec())
-            })
-            .map_err(|error| StateError::Io { what: "look at", path: worker.to_owned(), reason: error.to_string() })?;
+        let program = FileState::of(worker)
+            .map_err(|error| StateError::Io { what: "look at", path: worker.to_owned(), reason: error.to_string() })?
+            .to_string();
         let compilers = Semaphore::new(MOST_COMPILERS);
         let (recent, compiling, writes) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
         Ok(Self { folder, key, program, recent, compiling, compilers, writes })

@@ -3,7 +3,7 @@
 use crate::broker::BrokerUrl;
 use attest_evidence::report::{Explain, Fault, Report};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,15 +56,20 @@ fn failed(reason: impl std::fmt::Display) -> EmbeddedError {
     EmbeddedError { reason: reason.to_string() }
 }
 
-impl EmbeddedBroker {
-    /// Starts `program` with its state in `state`, and waits until it listens.
-    ///
-    /// # Errors
-    /// It doesn't come up.
-    pub async fn start(program: &Path, state: &Path) -> Result<Self, EmbeddedError> {
-        let mut child = Command::new(program)
+/// A broker that comes up, while others do something else. It ends when this is dropped.
+pub(crate) struct Starting {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    program: PathBuf,
+    state: PathBuf,
+}
+
+impl Starting {
+    /// Starts `program` with its state in `state`.
+    pub(crate) fn begin(program: PathBuf, state: PathBuf) -> Result<Self, EmbeddedError> {
+        let mut child = Command::new(&program)
             .args(["serve", "--json", "--until-stdin-ends", "--listen", "127.0.0.1:0", "--state"])
-            .arg(state)
+            .arg(&state)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .env("ATTEST_LOG", "warn")
@@ -72,6 +77,12 @@ impl EmbeddedBroker {
             .spawn()
             .map_err(|error| failed(format!("{}: {error}", program.display())))?;
         let stdin = child.stdin.take();
+        Ok(Self { child, stdin, program, state })
+    }
+
+    /// Waits until it listens.
+    pub(crate) async fn ready(self) -> Result<EmbeddedBroker, EmbeddedError> {
+        let Self { mut child, stdin, program, state } = self;
         let stdout = child.stdout.take().ok_or_else(|| failed("it has no standard output"))?;
         let mut line = String::new();
         let mut lines = BufReader::new(stdout);
@@ -81,11 +92,11 @@ impl EmbeddedBroker {
             .map_err(failed)?;
         let ready: Ready = serde_json::from_str(&line).map_err(|_| failed("it ended before it listened"))?;
         let url = ready.url.parse().map_err(failed)?;
-        let running =
-            Running { url, program: program.to_owned(), state: state.to_owned(), _child: child, _stdin: stdin };
-        Ok(Self(Arc::new(running)))
+        Ok(EmbeddedBroker(Arc::new(Running { url, program, state, _child: child, _stdin: stdin })))
     }
+}
 
+impl EmbeddedBroker {
     /// Where it is.
     pub fn url(&self) -> &BrokerUrl {
         &self.0.url

@@ -20,6 +20,7 @@ mod lease;
 mod measure;
 mod measured;
 mod process;
+mod programs;
 mod record;
 mod rehearsal;
 mod screen;

@@ -1,5 +1,6 @@
 //! What an agent remembers: its enrolment and its keys. One directory, for its user alone.
 
+use crate::agent::EMBEDDED;
 use attest_evidence::SecretBytes;
 use attest_evidence::digest::base64;
 use attest_evidence::exchange::Isolation;
@@ -51,6 +52,13 @@ pub struct Enrolment {
     pub ak: Vec<u8>,
     /// The broker's certificate for it, PEM.
     pub ak_certificate: String,
+}
+
+impl Enrolment {
+    /// Whether it is with the broker that runs with this agent.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.broker_url == EMBEDDED
+    }
 }
 
 /// The form of the file.

@@ -70,6 +70,7 @@ impl AgentCommand {
             http_roots,
             worker: config::spawned().worker,
             embedded_broker: None,
+            broker_at_once: false,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

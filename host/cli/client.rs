@@ -75,7 +75,7 @@ fn ask_agent(
 }
 
 fn ask_here(
-    settings: attest_agent::Settings,
+    mut settings: attest_agent::Settings,
     request: Request,
     descriptors: Vec<OwnedFd>,
     hear: &mut impl FnMut(Event),
@@ -90,6 +90,7 @@ fn ask_here(
     let uid = rustix::process::getuid().as_raw();
     // A step is stopped in good order. Nothing else has an order to be stopped in: it is let go.
     let stoppable = matches!(request, Request::Run { .. });
+    settings.broker_at_once = stoppable;
     let user = User { uid, gid: rustix::process::getgid().as_raw() };
     runtime.block_on(async {
         let agent = Agent::start(settings, spawner).await.map_err(|error| error.report())?;

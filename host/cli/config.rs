@@ -150,6 +150,7 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
         http_roots,
         worker: spawned().worker,
         embedded_broker: Some(beside("attest-broker")),
+        broker_at_once: false,
     })))
 }
 
