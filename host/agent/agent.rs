@@ -72,7 +72,7 @@ pub struct Agent {
 /// The broker that an agent runs itself.
 enum Embedded {
     None,
-    Starting(Starting),
+    Starting(Box<Starting>),
     Running(EmbeddedBroker),
 }
 
@@ -169,7 +169,7 @@ impl Agent {
         let enrolment = state.enrolment()?;
         let embedded = match &settings.embedded_broker {
             Some(program) if settings.broker_at_once && enrolment.as_ref().is_none_or(Enrolment::is_embedded) => {
-                Embedded::Starting(Starting::begin(program.clone(), settings.state.join("broker"))?)
+                Embedded::Starting(Box::new(Starting::begin(program.clone(), settings.state.join("broker"))?))
             }
             _ => Embedded::None,
         };
@@ -303,7 +303,7 @@ impl Agent {
             Embedded::Starting(starting) => starting,
             Embedded::None => {
                 let program = self.settings.embedded_broker.clone().ok_or(AgentError::Tpm(TpmError::NotEnrolled))?;
-                Starting::begin(program, self.settings.state.join("broker"))?
+                Box::new(Starting::begin(program, self.settings.state.join("broker"))?)
             }
         };
         let broker = starting.ready().await?;

@@ -1,6 +1,6 @@
 //! The whole path: a step through an agent, and in direct mode, beside the script that a user would write.
 
-use crate::support::{Broker, Runner, Tracer, Users, directory, programs, run, step};
+use crate::support::{Broker, Directory, Runner, Tracer, Users, directory, programs, run, step};
 use crate::{ROUNDS, in_turn, row};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ const HELLO: &str = r#"(module
 struct ToolsTpm {
     child: Child,
     tcti: String,
-    _directory: tempfile::TempDir,
+    _directory: Directory,
 }
 
 impl ToolsTpm {

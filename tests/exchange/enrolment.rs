@@ -1,6 +1,6 @@
 //! Enrolment by those who should not.
 
-use crate::support::{Broker, Rig, SoftAk, attesting, directory, embedded, refusal};
+use crate::support::{Broker, Directory, Rig, SoftAk, attesting, directory, embedded, refusal};
 use attest_agent::{BrokerClient, BrokerError};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
@@ -11,7 +11,7 @@ use attest_evidence::tpm::{Credential, PcrSelection};
 use attest_tpm::{AttestationKey, Endorsed, Tpm};
 
 /// A TPM with an attestation key, ready to quote.
-async fn tpm() -> (Tpm, AttestationKey, Endorsed, tempfile::TempDir) {
+async fn tpm() -> (Tpm, AttestationKey, Endorsed, Directory) {
     let directory = directory();
     let tpm = Tpm::open(embedded(&directory.path().join("tpm"))).await.unwrap();
     let (key, endorsed) = attesting(&tpm).await;

@@ -1,6 +1,6 @@
 //! A machine that boots as the test says, and whose kernel measures what the test says.
 
-use crate::support::{Broker, Rig, directory, embedded};
+use crate::support::{Broker, Directory, Rig, directory, embedded};
 use attest_agent::BrokerError;
 use attest_evidence::eventlog::{Event, EventLog, EventType, LogBuilder};
 use attest_evidence::exchange::{
@@ -49,7 +49,7 @@ pub(super) struct Machine {
     pub(super) rig: Rig,
     /// What it asks for.
     pub(super) request: Request,
-    folder: tempfile::TempDir,
+    folder: Directory,
     pub(super) log: Vec<u8>,
 }
 

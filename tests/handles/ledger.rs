@@ -1,6 +1,7 @@
 //! What a step did is written down, and vouched for by the quote that ends its lease.
 
 use super::{Scene, http};
+use crate::house::is_as_documented;
 use crate::support::{Server, reply, run, wait_until};
 use std::process::Stdio;
 
@@ -43,9 +44,12 @@ async fn a_ledger_ends_with_the_lease() {
     ] {
         assert!(told.contains(&line), "{line}: {told}");
     }
+    is_as_documented(&scene.broker.admin(&["--json", "lease", "ledger", id]).ok().stdout);
 
     // Files, with what is in them at the end.
-    scene.run(&[], &["write", "product", "contents"]).ok();
+    let written = ["write", "product", "contents"];
+    let json = run(&mut scene.command(&http(&[]), &["--json", "--timings"], &written)).ok().stdout;
+    is_as_documented(&json);
     let end = scene.told().await;
     let written = &end["ledger"]["files"][0]["written"][0];
     assert_eq!(written["path"], "product");

@@ -6,6 +6,8 @@ mod help;
 mod json;
 mod proofs;
 
+pub(crate) use json::is_as_documented;
+
 use std::path::{Path, PathBuf};
 
 /// Every Rust file of the programs.

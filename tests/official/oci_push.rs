@@ -1,7 +1,7 @@
 //! `oci-push`, against Debian's `docker-registry`.
 
 use super::{Official, TOKEN};
-use crate::support::{Server, directory, reply, run};
+use crate::support::{Directory, Server, directory, reply, run};
 use attest_evidence::Sha256Digest;
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,7 @@ const LAYER: &str = "layer ";
 struct Registry {
     child: Child,
     port: u16,
-    _directory: tempfile::TempDir,
+    _directory: Directory,
 }
 
 impl Registry {

@@ -132,6 +132,7 @@ fn b03_what_was_hashed_is_what_runs() {
     std::fs::write(&swapped, hostile).unwrap();
     run(Command::new("kill").args(["-CONT", &broker.pid().to_string()])).ok();
     let output = child.wait_with_output().unwrap();
+    crate::house::is_as_documented(&String::from_utf8_lossy(&output.stdout));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && stderr.contains("hello, again"), "{stderr}");
     // Now it is another step, which declares nothing for what it imports.

@@ -91,7 +91,7 @@ fn a_broker_that_is_down_slow_or_another() {
 }
 
 /// A genuine broker with keys of its own, on a port where another was enrolled with.
-fn run_impostor(port: u16) -> (std::process::Child, tempfile::TempDir) {
+fn run_impostor(port: u16) -> (std::process::Child, crate::support::Directory) {
     use std::io::BufRead as _;
     let directory = crate::support::directory();
     let mut child = Command::new(programs().join("attest-broker"))

@@ -20,7 +20,7 @@ fn component(imports: &[&str]) -> Vec<u8> {
     wat::parse_str(format!("(component {imports} {run})")).unwrap()
 }
 
-struct Step(tempfile::TempDir);
+struct Step(crate::support::Directory);
 
 impl Step {
     fn new() -> Self {

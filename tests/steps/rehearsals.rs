@@ -20,7 +20,7 @@ fn rehearse(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// The step that uses every kind of handle, and a fixture for it.
-struct Scene(tempfile::TempDir);
+struct Scene(crate::support::Directory);
 
 impl Scene {
     fn new(cases: &str) -> Self {

@@ -13,7 +13,7 @@ const NOT_PERMITTED: &str = "Operation not permitted (os error 1)";
 struct Prison {
     runner: Runner,
     step: std::path::PathBuf,
-    programs: tempfile::TempDir,
+    programs: crate::support::Directory,
     broker: Broker,
 }
 

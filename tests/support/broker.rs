@@ -1,8 +1,8 @@
 //! A real broker: its own process, its own user, TCP and TLS.
 
-use super::WallClock;
 use super::process::{Output, run};
 use super::programs::programs;
+use super::{Directory, WallClock};
 use attest_evidence::exchange::EnrolmentToken;
 use sqlx::Row as _;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -21,7 +21,7 @@ pub(crate) struct Broker {
     port: u16,
     options: Vec<String>,
     clock: Option<WallClock>,
-    _directory: tempfile::TempDir,
+    _directory: Directory,
 }
 
 impl Broker {

@@ -2,6 +2,7 @@
 
 mod broker;
 mod clock;
+mod directory;
 mod held;
 mod interposer;
 mod issuer;
@@ -19,6 +20,7 @@ mod webhook;
 
 pub(crate) use broker::Broker;
 pub(crate) use clock::WallClock;
+pub(crate) use directory::{Directory, directory};
 pub(crate) use held::Held;
 pub(crate) use interposer::{Deed, Interposer};
 pub(crate) use issuer::{Issuer, IssuerKey, Mood};
@@ -40,12 +42,4 @@ use std::path::Path;
 /// A TPM in software whose state lies in `directory`.
 pub(crate) fn embedded(directory: &Path) -> Transport {
     Transport::Embedded(Embedded::new(directory).with_helper(programs().join("attest-run")))
-}
-
-/// A directory that other users may pass through, gone with the test.
-pub(crate) fn directory() -> tempfile::TempDir {
-    use std::os::unix::fs::PermissionsExt as _;
-    let directory = tempfile::Builder::new().prefix("attest-test-").tempdir().unwrap();
-    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    directory
 }

@@ -19,7 +19,7 @@ pub(crate) fn programs() -> &'static Path {
 }
 
 /// The same programs with another in the worker's place.
-pub(crate) fn worker_programs(worker: &Path) -> tempfile::TempDir {
+pub(crate) fn worker_programs(worker: &Path) -> super::Directory {
     let folder = super::directory();
     for name in ["attest-run", "attest-broker", "attest-egress"] {
         std::fs::copy(programs().join(name), folder.path().join(name)).unwrap();

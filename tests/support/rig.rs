@@ -1,6 +1,6 @@
 //! An agent taken apart: a real TPM and a real connection, and everything between them in the test's hands.
 
-use super::{Broker, embedded};
+use super::{Broker, Directory, embedded};
 use attest_agent::{BrokerClient, BrokerError};
 use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{
@@ -23,7 +23,7 @@ pub(crate) struct Rig {
     pub(crate) outcome: EnrolmentOutcome,
     pub(crate) private: <X25519HkdfSha256 as Kem>::PrivateKey,
     pub(crate) public: [u8; 32],
-    _directory: tempfile::TempDir,
+    _directory: Directory,
 }
 
 impl Rig {
@@ -39,7 +39,7 @@ impl Rig {
         Self::enrol(broker, name, Tpm::open(transport).await.unwrap(), super::directory()).await
     }
 
-    async fn enrol(broker: &Broker, name: &str, tpm: Tpm, directory: tempfile::TempDir) -> Result<Self, BrokerError> {
+    async fn enrol(broker: &Broker, name: &str, tpm: Tpm, directory: Directory) -> Result<Self, BrokerError> {
         Self::enrol_with(broker, broker.token(name, "direct", true), tpm, directory).await
     }
 
@@ -54,7 +54,7 @@ impl Rig {
         broker: &Broker,
         token: EnrolmentToken,
         tpm: Tpm,
-        directory: tempfile::TempDir,
+        directory: Directory,
     ) -> Result<Self, BrokerError> {
         let client = BrokerClient::at_first_contact(broker.url().parse().unwrap(), token.pins).unwrap();
         let (key, endorsed) = attesting(&tpm).await;

@@ -5,7 +5,7 @@
 
 use super::process::{Output, run};
 use super::programs::programs;
-use super::{Broker, WallClock, step};
+use super::{Broker, Directory, WallClock, step};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,7 +26,7 @@ impl Users {
 
 /// A runner. Its agent ends with the test.
 pub(crate) struct Runner {
-    directory: tempfile::TempDir,
+    directory: Directory,
     programs: PathBuf,
     agent: Option<Child>,
     clock: WallClock,

@@ -1,5 +1,6 @@
 //! swtpm: another maker's simulator, with an endorsement certificate of a CA of its own.
 
+use super::Directory;
 use super::process::run;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// A simulator on a Unix socket. It ends with the test.
 pub(crate) struct Swtpm {
-    directory: tempfile::TempDir,
+    directory: Directory,
     child: Child,
 }
 
@@ -57,7 +58,7 @@ impl Swtpm {
         Self::serve(directory)
     }
 
-    fn serve(directory: tempfile::TempDir) -> Self {
+    fn serve(directory: Directory) -> Self {
         let socket = directory.path().join("socket");
         let child = Command::new("swtpm")
             .args(["socket", "--tpm2", "--flags", "not-need-init", "--tpmstate"])

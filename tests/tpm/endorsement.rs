@@ -1,6 +1,6 @@
 //! Endorsement certificates: what a TPM is follows from who vouches for it.
 
-use crate::support::{Broker, Rig, Swtpm, directory, programs, refusal, run};
+use crate::support::{Broker, Directory, Rig, Swtpm, directory, programs, refusal, run};
 use attest_evidence::exchange::{Endorsement, EnrolmentRequest, Isolation};
 use attest_tpm::{Device, SessionProtection, Tpm};
 use std::path::Path;
@@ -85,7 +85,7 @@ impl Cloud {
 /// A simulator as a cloud would hand it out, prepared with another maker's tools.
 struct Vtpm {
     swtpm: Swtpm,
-    folder: tempfile::TempDir,
+    folder: Directory,
 }
 
 impl Vtpm {
