@@ -11,6 +11,7 @@ mod house;
 mod jobs;
 mod official;
 mod policy;
+mod sigstore;
 mod steps;
 mod support;
 mod tpm;

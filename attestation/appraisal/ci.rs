@@ -12,7 +12,7 @@ pub use claims::{IssuerKind, JobClaims, JobKey};
 pub use keys::{KeySet, KeySetRefused};
 pub use token::{Algorithm, Issuer, TokenRefused, UnverifiedToken, VerifiedToken};
 
-use crate::json;
+use attest_evidence::json;
 use serde_json::{Map, Value};
 
 /// A JSON object whose members come once each, as do those of objects in it.

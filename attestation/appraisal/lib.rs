@@ -17,7 +17,6 @@ pub mod ci;
 pub mod ear;
 mod endorsement;
 mod host;
-mod json;
 mod jws;
 mod key;
 mod log;

@@ -2,6 +2,7 @@
 
 use crate::digest::to_hex;
 use crate::tpm::algorithm;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use std::fmt;
 
 /// A hash algorithm (`TPMI_ALG_HASH`, TPM 2.0 Part 2 §9.27).
@@ -157,6 +158,23 @@ impl Digest {
     }
 }
 
+/// Not a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a digest is `ALGORITHM:HEX`, such as `sha256:…` with 64 digits")]
+pub struct BadDigest;
+
+/// A digest with its algorithm, as `sha512:HEX`.
+impl std::str::FromStr for Digest {
+    type Err = BadDigest;
+
+    fn from_str(text: &str) -> Result<Self, BadDigest> {
+        let (algorithm, digits) = text.split_once(':').ok_or(BadDigest)?;
+        let algorithm = algorithm.parse().map_err(|_| BadDigest)?;
+        let bytes = HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).map_err(|_| BadDigest)?;
+        Self::from_bytes(algorithm, &bytes).ok_or(BadDigest)
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&to_hex(self.as_bytes()))
@@ -181,6 +199,11 @@ mod tests {
         let sha384 = HashAlgorithm::Sha384.hash_parts([&b"a"[..], b"bc"]);
         assert!(sha384.to_string().starts_with("cb00753f45a35e8bb5a03d699ac65007"));
         assert_eq!(sha384.as_bytes().len(), 48);
+        assert_eq!(format!("sha384:{sha384}").parse(), Ok(sha384));
+        for wrong in ["", "sha384", "sha256:", "md5:00"] {
+            assert_eq!(wrong.parse::<Digest>(), Err(BadDigest));
+        }
+        assert_eq!(format!("sha256:{sha384}").parse::<Digest>(), Err(BadDigest));
         for algorithm in HashAlgorithm::ALL {
             assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
             assert_eq!(HashAlgorithm::from_id(algorithm.id()), Some(algorithm));

@@ -12,6 +12,7 @@
 //! * [`eventlog`]: what firmware says it measured at boot.
 //! * [`uefi`]: what firmware measures into the event log: variables, signature databases, partitions, images.
 //! * [`ima`]: the kernel's list of what it measured, and its replay up to a quoted PCR value.
+//! * [`json`]: JSON whose members come once.
 //! * [`name`], [`digest`], [`hash`], [`time`], [`secret`]: the words all crates share.
 //! * [`report`]: how an error reaches a person: a code, what happened, the facts, what to do.
 #![warn(clippy::indexing_slicing)]
@@ -22,6 +23,7 @@ pub mod eventlog;
 pub mod exchange;
 pub mod hash;
 pub mod ima;
+pub mod json;
 pub mod name;
 pub mod report;
 pub mod secret;

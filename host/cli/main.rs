@@ -5,6 +5,7 @@ mod check;
 mod ci;
 mod client;
 mod config;
+mod conformance;
 mod doctor;
 mod enroll;
 mod eventlog;
@@ -87,6 +88,9 @@ enum Action {
     /// Check evidence, on this machine alone
     #[command(subcommand)]
     Verify(verify::Verify),
+    /// Speak the protocol of Sigstore's conformance suite
+    #[command(subcommand, hide = true)]
+    Conformance(conformance::Conformance),
     /// List, make and delete keys
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -136,6 +140,7 @@ fn main() -> ExitCode {
         Action::Measure(measure) => end(measure.execute(&global)),
         Action::Quote(quote) => end(quote.execute(&global)),
         Action::Verify(verify) => end(verify.execute(&global)),
+        Action::Conformance(conformance) => end(conformance.execute()),
         Action::Keys(keys) => end(keys.execute(&global)),
         Action::Sign(sign) => end(sign.execute(&global)),
         Action::EventLog(command) => answer(command.execute(&global)),

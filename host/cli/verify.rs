@@ -1,8 +1,11 @@
 //! `verify`: evidence of others, checked on this machine, without a broker and without a TPM.
 
+mod bundle;
 mod ear;
 mod ek;
 mod quote;
+
+pub(crate) use bundle::{SignerOptions, TrustOptions, verify as verify_bundle};
 
 use crate::Global;
 use attest_evidence::report::Report;
@@ -11,6 +14,8 @@ use clap::Subcommand;
 /// Check evidence in files.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verify {
+    /// Whether a Sigstore bundle is a signature over a file, by whom it was wanted
+    Bundle(bundle::Bundle),
     /// Whether an attestation result is a broker's, and what it concludes
     Ear(ear::Ear),
     /// Whether a certificate of an endorsement key leads to a TPM's maker, and what it says of the TPM
@@ -22,6 +27,7 @@ pub(crate) enum Verify {
 impl Verify {
     pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         match self {
+            Self::Bundle(bundle) => bundle.execute(global),
             Self::Ear(ear) => ear.execute(global),
             Self::Ek(ek) => ek.execute(global),
             Self::Quote(quote) => quote.execute(global),

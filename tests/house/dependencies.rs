@@ -60,10 +60,25 @@ fn crates_keep_to_their_side() {
     never("attest-worker", &["tss-esapi", "attest-tpm", "rustls", "aws-lc", "sqlx", "attest-broker", "attest-agent"]);
     never("attest-agent", &["wasmtime", "cranelift", "sqlx", "attest-broker"]);
     never("attest-run", &["wasmtime-wasi", "cranelift", "sqlx", "attest-broker"]);
+    never("attest-worker", &["sigstore"]);
+    never("attest-egress", &["sigstore"]);
     // The control: the search finds what is there.
     assert!(closure("attest-tpm").contains("tss-esapi-sys") && native.contains("tss-esapi-sys"));
     assert!(closure("attest-engine").contains("wasmtime"));
     assert!(closure("attest-broker").contains("rustls"));
+}
+
+/// The interfaces of Sigstore's crates break with each minor version: one crate knows them.
+#[test]
+fn one_crate_knows_sigstore_s() {
+    let metadata = cargo(&["metadata", "--format-version", "1", "--locked", "--offline", "--no-deps"]);
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    let knows = packages.filter(|package| {
+        let dependencies = package["dependencies"].as_array().unwrap();
+        dependencies.iter().any(|dependency| dependency["name"].as_str().unwrap().starts_with("sigstore"))
+    });
+    assert_eq!(knows.map(|package| package["name"].as_str().unwrap()).collect::<Vec<_>>(), ["attest-sigstore"]);
 }
 
 /// Lines of code, without comments.

@@ -96,6 +96,8 @@ fn what_programs_print_is_what_the_page_says() {
     let fixture = text(folder.path().join("test.toml"));
     let case = "[[case]]\nname = \"c\"\nexpect.log.contains = \"nothing of the kind\"\n";
     std::fs::write(&fixture, case).unwrap();
+    let npm = text(data("sigstore/github-cli/sigstore-js-2.1.0-bundle.json"));
+    let workflow = "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main";
     let commands = [
         words(&["eventlog", "replay", &log]),
         words(&["eventlog", "show", &log]),
@@ -103,6 +105,15 @@ fn what_programs_print_is_what_the_page_says() {
         words(&["ima", "replay", &text(boot("ima.bin"))]),
         [words(&["verify", "quote"]), quote].concat(),
         words(&["verify", "ek", &ek, "--chain", &chain, "--root", &root, "--class", "software", "--at", made.trim()]),
+        words(&[
+            "verify",
+            "bundle",
+            "--bundle",
+            &npm,
+            "--identity",
+            workflow,
+            &text(data("sigstore/github-cli/sigstore-js-2.1.0.tgz")),
+        ]),
         words(&["check", "--fix", &wanting]),
         words(&["test", "--fixture", &fixture, &hello]),
         words(&["pack", &wanting, "-o", "packed.wasm"]),

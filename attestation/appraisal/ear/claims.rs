@@ -6,7 +6,7 @@ use super::json::{Object, text};
 use super::profile::Profile;
 use super::refused::{EarRefused, Problem};
 use super::vector::TrustTier;
-use crate::json::LONGEST_NAME;
+use attest_evidence::json::LONGEST_NAME;
 use attest_evidence::time::UnixSeconds;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 //! Claims out of JSON objects.
 
 use super::refused::{EarRefused, Problem};
-use crate::json;
+use attest_evidence::json;
 use serde_json::{Map, Value};
 
 /// An object out of which claims are taken one by one; what is left are extensions.

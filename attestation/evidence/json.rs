@@ -5,13 +5,13 @@ use serde_json::{Map, Number, Value};
 use std::fmt;
 
 /// Longest name of a member. Refusals repeat names.
-pub(crate) const LONGEST_NAME: usize = 256;
+pub const LONGEST_NAME: usize = 256;
 
 /// Reads one document.
 ///
 /// # Errors
 /// It is no JSON, or a member stands in an object twice.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(bytes).map(|Strict(value)| value)
 }
 
