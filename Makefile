@@ -7,7 +7,7 @@ BIN   := target/release
 STEPS := target/steps
 
 BUILD_PACKAGES := gcc libtss2-dev libtpms-dev pkg-config
-TEST_PACKAGES  := $(BUILD_PACKAGES) curl docker-registry libfaketime openssl socat strace swtpm swtpm-tools tpm2-tools util-linux
+TEST_PACKAGES  := $(BUILD_PACKAGES) curl docker-registry libfaketime minisign openssh-client openssl socat strace swtpm swtpm-tools tpm2-tools util-linux
 # Node's own packages bring npm along, and conflict with Debian's.
 TEST_PACKAGES  += $(shell command -v npm >/dev/null || echo nodejs npm)
 VM_PACKAGES    := e2fsprogs fdisk libtss2-tcti-device0 mtools openssl ovmf qemu-system-x86 swtpm swtpm-tools tpm2-tools xz-utils

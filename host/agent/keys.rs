@@ -3,7 +3,7 @@
 use crate::derived;
 use crate::state::{State, StateError};
 use attest_evidence::digest::base64;
-use attest_evidence::exchange::Isolation;
+use attest_evidence::exchange::{Isolation, KeyFormat};
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::{SecretBytes, Sha256Digest};
@@ -65,6 +65,18 @@ pub enum KeyError {
     /// The TPM says no.
     #[error(transparent)]
     Tpm(#[from] TpmError),
+    /// It is not of an algorithm that the format is for.
+    #[error("key `{name}` of stage {stage} is {algorithm}: it can't sign as {format}", format = .format.as_str())]
+    Format {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+        /// Its algorithm.
+        algorithm: KeyAlgorithm,
+        /// In which format it was to sign.
+        format: KeyFormat,
+    },
     /// The process that derives keys says no.
     #[error("{}", .0.what)]
     Derived(Box<Report>),
@@ -96,7 +108,7 @@ pub(crate) struct UsableKey {
 }
 
 impl UsableKey {
-    /// Most bytes of a message, if the key can't take any length.
+    /// Most bytes of a message that is signed as it is, if the key can't take any length.
     pub(crate) const fn longest_message(&self) -> Option<u64> {
         match self.secret {
             KeySecret::P256 { .. } | KeySecret::Rehearsed(RehearsedKey::P256(_)) => None,
@@ -348,6 +360,10 @@ impl Explain for KeyError {
                 .hint("restore its file from a copy, or delete the key and create another"),
             Self::State(error) => error.report(),
             Self::Tpm(error) => error.report(),
+            Self::Format { name, stage, .. } => Report::new("AR-K107", Fault::Refused, self.to_string()).hint(format!(
+                "minisign knows Ed25519 alone: `attest-run keys create NAME --stage {stage} --algorithm ed25519` makes such a key \
+                 beside `{name}`; or ask for other formats"
+            )),
             Self::Derived(report) => (**report).clone(),
         }
     }

@@ -43,7 +43,7 @@ pub use measure::{MeasureError, Subject, statement};
 pub use measured::MeasurementList;
 pub use rehearsal::{CaseResult, LONGEST_FIXTURE, Rehearsal, RehearsalError, Unmet};
 pub use serve::{Admins, ServeError, listen};
-pub use signing::LONGEST_ED25519_MESSAGE;
+pub use signing::{LONGEST_ED25519_MESSAGE, public_key_text};
 pub use spawner::{Programs, SpawnError, Spawner, User, Users, serve_spawner};
 pub use state::{Enrolment, State, StateError};
 pub use step::{StepError, StepRequest};

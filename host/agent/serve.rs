@@ -310,7 +310,7 @@ impl Agent {
         file: File,
     ) -> Result<Vec<u8>, Report> {
         let key = self.keys().usable(stage, name).await.map_err(|error| error.report())?;
-        let message = Message::new(key, format);
+        let message = Message::new(key, format).map_err(|error| error.report())?;
         let read = tokio::task::spawn_blocking(move || read_into(message, file)).await;
         let unreadable =
             |reason: String| Report::new("AR-K201", Fault::Environment, format!("the file can't be read: {reason}"));

@@ -126,10 +126,12 @@ impl Worker {
                 Ok(Some(Deed::Used(key)))
             }
             FromWorker::SignBegin { key, format } => {
-                self.message = match self.served.signing.get(&key) {
-                    Some((usable, formats)) if formats.contains(&format) => Some(Message::new(usable.clone(), format)),
-                    _ => return intruder(format!("it wants key `{key}`, which was not granted")),
+                let granted = self.served.signing.get(&key).filter(|(_, formats)| formats.contains(&format));
+                let message = granted.and_then(|(usable, _)| Message::new(usable.clone(), format).ok());
+                let Some(message) = message else {
+                    return intruder(format!("it wants key `{key}`, which was not granted"));
                 };
+                self.message = Some(message);
                 Ok(None)
             }
             FromWorker::SignChunk(part) => {

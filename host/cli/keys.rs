@@ -2,9 +2,10 @@
 
 use crate::output::narrate;
 use crate::{Global, client, output};
+use attest_agent::public_key_text;
 use attest_evidence::name::{KeyName, Stage};
-use attest_evidence::report::{Fault, Report};
-use attest_wire::client::{Answer, Key, KeyAlgorithm, Request};
+use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_wire::client::{Answer, Key, KeyAlgorithm, PublicKeyFormat, Request};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -26,10 +27,13 @@ pub(crate) enum Keys {
         #[command(flatten)]
         which: Which,
     },
-    /// Print a key's public key, PEM
+    /// Print a key's public key
     Public {
         #[command(flatten)]
         which: Which,
+        /// In which form: `pem`, `minisign`, or `ssh`
+        #[arg(long, default_value = "pem", value_name = "FORMAT")]
+        format: PublicKeyFormat,
     },
     /// Delete a key. What it signed stays signed; a key of the same name will be another one
     Delete {
@@ -92,8 +96,9 @@ impl Keys {
                 let key = which.find(global)?;
                 show(global, vec![key]);
             }
-            Self::Public { which } => {
-                let key = PublicKey { public_key: which.find(global)?.public_key };
+            Self::Public { which, format } => {
+                let public_key = public_key_text(&which.find(global)?, format).map_err(|error| error.report())?;
+                let key = PublicKey { public_key };
                 output::print(global, "attest-run/public-key/v1", &key, || key.public_key.clone());
             }
             Self::Delete { which } => {

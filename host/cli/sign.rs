@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Sign a file with a key of this runner. The host hashes it; the signature is raw.
+/// Sign a file with a key of this runner. The host hashes and frames it.
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
     /// The key's name
@@ -19,7 +19,10 @@ pub(crate) struct Sign {
     /// The key's stage
     #[arg(long, default_value = "dev")]
     stage: Stage,
-    /// Where the signature goes. Default: FILE.sig
+    /// What the signature looks like: `raw` for openssl, `minisign` (Ed25519 keys alone), or `ssh` for ssh-keygen
+    #[arg(long, default_value = "raw", value_name = "FORMAT")]
+    format: KeyFormat,
+    /// Where the signature goes. Default: FILE.sig, of minisign FILE.minisig
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// What to sign
@@ -37,13 +40,13 @@ impl Sign {
         let file = std::fs::File::open(&self.file).map_err(|error| {
             Report::new("AR-K201", Fault::Environment, format!("can't open {}: {error}", self.file.display()))
         })?;
-        let request = Request::Sign { stage: self.stage, name: self.key, format: KeyFormat::Raw };
+        let request = Request::Sign { stage: self.stage, name: self.key, format: self.format };
         let Answer::Signature(signature) = client::ask_one(global, request, vec![file.into()])? else {
             return Err(client::unexpected());
         };
         let path = self.output.unwrap_or_else(|| {
             let mut name = self.file.clone().into_os_string();
-            name.push(".sig");
+            name.push(if self.format == KeyFormat::Minisign { ".minisig" } else { ".sig" });
             PathBuf::from(name)
         });
         std::fs::write(&path, signature).map_err(|error| {

@@ -297,6 +297,12 @@ impl KeyAlgorithm {
     }
 }
 
+impl std::fmt::Display for KeyAlgorithm {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
 impl std::str::FromStr for KeyAlgorithm {
     type Err = &'static str;
 
@@ -305,6 +311,30 @@ impl std::str::FromStr for KeyAlgorithm {
             .into_iter()
             .find(|algorithm| algorithm.as_str() == text)
             .ok_or("an algorithm is `p256` or `ed25519`")
+    }
+}
+
+/// In which form somebody wants a public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublicKeyFormat {
+    /// `SubjectPublicKeyInfo`, PEM (RFC 7468 §13).
+    Pem,
+    /// minisign's file: `minisign -V -p` takes it. Of Ed25519 keys alone.
+    Minisign,
+    /// A line as in `id_ed25519.pub`. Behind a principal it is a line of an allowed-signers file.
+    Ssh,
+}
+
+impl std::str::FromStr for PublicKeyFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "pem" => Ok(Self::Pem),
+            "minisign" => Ok(Self::Minisign),
+            "ssh" => Ok(Self::Ssh),
+            _ => Err("a public key's format is `pem`, `minisign` or `ssh`"),
+        }
     }
 }
 

@@ -73,7 +73,7 @@ pub enum GrantedKeyUse {
         public_key: String,
         /// The formats it may sign in.
         formats: Vec<KeyFormat>,
-        /// Most bytes of a message, if the key can't take any length.
+        /// Most bytes of a message that is signed as it is, if the key can't take any length.
         longest_message: Option<u64>,
     },
     /// To derive others from.

@@ -185,3 +185,26 @@ fn what_other_clients_tests_refuse_is_refused() {
     let refused = verify(&wrong, Artifact::Bytes(&module), &wanted, &trust).unwrap_err();
     assert!(refused.starts_with("AR-V201"), "{refused}");
 }
+
+/// That somebody signed proves nothing.
+#[test]
+fn v01_nobody_is_expected() {
+    use crate::support::{programs, run};
+    let file = |path: &str| super::data(path).to_str().unwrap().to_owned();
+    let (bundle, package) =
+        (file("github-cli/sigstore-js-2.1.0-bundle.json"), file("github-cli/sigstore-js-2.1.0.tgz"));
+    let verify = |options: &[&str]| {
+        let mut command = std::process::Command::new(programs().join("attest-run"));
+        command.args(["verify", "bundle", "--bundle", &bundle]).args(options).arg(&package).env_clear();
+        run(&mut command)
+    };
+    verify(&[]).refused(2, "AR-V001");
+    verify(&["--identity", "release@example.org"]).refused(2, "AR-V002");
+    let workflow = "https://github.com/sigstore/sigstore-js/.github/workflows/release.yml@refs/heads/main";
+    let good = verify(&["--identity", workflow]).ok();
+    assert!(good.stdout.contains("time       2023-08-29T15:40:23Z"), "{}", good.stdout);
+    // Who did sign is told.
+    let other = verify(&["--identity", &workflow.replace("sigstore-js", "fork")]);
+    assert!(other.stderr.contains(&format!("signed by  {workflow}")), "{}", other.stderr);
+    other.refused(1, "AR-V201");
+}

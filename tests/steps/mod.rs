@@ -6,6 +6,7 @@ mod checking;
 mod derived_keys;
 mod direct;
 mod endings;
+mod formats;
 mod handles;
 mod impostors;
 mod input;

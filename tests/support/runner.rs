@@ -171,12 +171,16 @@ impl Runner {
 
     /// The same as a command, with these limits in the step's manifest.
     pub(crate) fn hostile_command(&self, limits: &str, arguments: &[&str]) -> Command {
+        let limited = |text: String| format!("{text}\n[limits]\n{limits}\n");
+        self.hostile_command_by(|text| if limits.is_empty() { text } else { limited(text) }, arguments)
+    }
+
+    /// The same with a manifest that is changed.
+    pub(crate) fn hostile_command_by(&self, change: impl FnOnce(String) -> String, arguments: &[&str]) -> Command {
         let step = self.step("hostile");
-        if !limits.is_empty() {
-            let manifest = step.with_file_name("step.toml");
-            let text = std::fs::read_to_string(&manifest).unwrap();
-            std::fs::write(&manifest, format!("{text}\n[limits]\n{limits}\n")).unwrap();
-        }
+        let manifest = step.with_file_name("step.toml");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        std::fs::write(&manifest, change(text)).unwrap();
         self.write("readonly/file", "may only be read\n");
         self.write("inner/inside", "inside\n");
         let dir = |name: &str, folder: &str| format!("{name}={}", self.work().join(folder).display());

@@ -225,14 +225,31 @@ pub enum KeyFormat {
     /// The bare signature over the message: DER ECDSA-Sig-Value with SHA-256 (RFC 3279 §2.2.3), or the 64
     /// bytes of Ed25519 (RFC 8032). `openssl` verifies it with the PEM public key.
     Raw,
+    /// The file of minisign (`FILE.minisig`), hashed, by Ed25519 alone. `minisign -V` verifies it.
+    Minisign,
+    /// An SSH signature (`PROTOCOL.sshsig`), armored, in the namespace `file`. `ssh-keygen -Y verify` verifies it.
+    Ssh,
 }
 
 impl KeyFormat {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Raw, Self::Minisign, Self::Ssh];
+
     /// As text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Raw => "raw",
+            Self::Minisign => "minisign",
+            Self::Ssh => "ssh",
         }
+    }
+}
+
+impl std::str::FromStr for KeyFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|format| format.as_str() == text).ok_or("a format is `raw`, `minisign` or `ssh`")
     }
 }
 

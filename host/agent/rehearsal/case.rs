@@ -10,6 +10,7 @@ use super::{Rehearsal, keys};
 use crate::agent::AgentError;
 use crate::boottime::BootInstant;
 use crate::egress::{Rehearsed, Requests};
+use crate::signing::fits;
 use crate::spawner::User;
 use crate::step::{Granted, HeldSecret, Work, check_arguments, open_directories};
 use crate::worker::Served;
@@ -145,6 +146,9 @@ impl Rehearsal {
                     let key = keys::signing(seed, name, algorithm).ok_or_else(|| {
                         RehearsalError::NoStage(format!("there is no key `{name}` of this seed: choose another"))
                     })?;
+                    for format in &declared.formats {
+                        fits(&key.public, *format).map_err(|error| RehearsalError::NoStage(error.to_string()))?;
+                    }
                     served.signing.insert(name.clone(), (key, declared.formats.iter().copied().collect()));
                 }
             }

@@ -63,7 +63,7 @@ mod tests {
     async fn signature(seed: &str, name: &str, algorithm: KeyAlgorithm) -> (String, Vec<u8>) {
         let key = signing(seed, &name.parse().unwrap(), algorithm).unwrap();
         let public = key.public.public_key.clone();
-        let mut message = Message::new(key, KeyFormat::Raw);
+        let mut message = Message::new(key, KeyFormat::Raw).unwrap();
         message.update(b"message");
         (public, message.sign().await.unwrap())
     }

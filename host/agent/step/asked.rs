@@ -3,6 +3,7 @@
 use super::prepare::Prepared;
 use crate::agent::{Agent, AgentError};
 use crate::exchange::Recipient;
+use crate::signing::fits;
 use crate::worker::Served;
 use attest_evidence::exchange::{
     BoundDirectory, DirectoryMode, GrantBody, KeyRequest, KeyUse, OriginRequest, Request, SecretRequest, SecretUse,
@@ -32,6 +33,7 @@ impl Agent {
             let public_key = match declared.usage {
                 KeyUse::Sign => {
                     let key = self.keys().usable(stage, name).await?;
+                    declared.formats.iter().try_for_each(|format| fits(&key.public, *format))?;
                     let fingerprint = key.public.fingerprint;
                     served.signing.insert(name.clone(), (key, declared.formats.iter().copied().collect()));
                     fingerprint

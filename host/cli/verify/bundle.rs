@@ -38,7 +38,6 @@ pub(crate) struct Bundle {
 
 /// Who has to have signed.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
 pub(crate) struct SignerOptions {
     /// Who has to have signed: the subject of the certificate, a URL of a workflow or an e-mail address. Exact
     #[arg(long, value_name = "IDENTITY", conflicts_with = "key")]

@@ -42,11 +42,15 @@ impl State {
     fn key(&self, key: &Resource<KeyHandle>, format: signing::Format) -> Result<Result<Usable, signing::SignError>> {
         let format = match format {
             signing::Format::Raw => KeyFormat::Raw,
+            signing::Format::Minisign => KeyFormat::Minisign,
+            signing::Format::Ssh => KeyFormat::Ssh,
         };
         let name = self.table.get(key)?.0.clone();
         Ok(match self.handles.keys.get(&name) {
             Some(Key::Signs(key)) if key.formats.contains(&format) => {
-                Ok(Usable { name, format, longest: key.longest_message })
+                // The other formats sign a hash.
+                let longest = key.longest_message.filter(|_| format == KeyFormat::Raw);
+                Ok(Usable { name, format, longest })
             }
             _ => Err(signing::SignError::FormatNotGranted),
         })

@@ -4,6 +4,7 @@
 
 use super::{DirectoryDeclaration, HttpDeclaration, KeyDeclaration, LONGEST_WHY, MOST_DECLARATIONS, Manifest, Reason};
 use super::{SecretDeclaration, TokenDeclaration};
+use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::LONGEST_NAME;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -100,7 +101,7 @@ pub(super) fn key_use(_: &mut SchemaGenerator) -> Schema {
 }
 
 pub(super) fn formats(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "array", "items": { "enum": ["raw"] }, "uniqueItems": true })
+    json_schema!({ "type": "array", "items": { "enum": KeyFormat::ALL.map(KeyFormat::as_str) }, "uniqueItems": true })
 }
 
 pub(super) fn directory_mode(_: &mut SchemaGenerator) -> Schema {

@@ -47,7 +47,7 @@ pub use clock::{Instant, sleep, unix_time};
 pub use derivation::{DerivationKey, DerivedKey};
 pub use directory::{Directory, Entry, File};
 pub use error::{Error, Result};
-pub use key::Key;
+pub use key::{Key, SignatureFormat};
 pub use log::{debug, error, info, warn};
 pub use output::set_output;
 pub use random::random;

@@ -3,7 +3,7 @@
 use attest_sdk::bindings::wasi::filesystem::types::{
     Advice, DescriptorFlags, ErrorCode, NewTimestamp, OpenFlags, PathFlags,
 };
-use attest_sdk::{Directory, Error, Key, Result, Secret, info};
+use attest_sdk::{Directory, Error, Key, Result, Secret, SignatureFormat, info};
 
 #[attest_sdk::step]
 fn run(args: Vec<String>) -> Result {
@@ -81,7 +81,13 @@ fn run(args: Vec<String>) -> Result {
         "undeclared-key" => Key::open(args.next().unwrap_or("other")).map(drop),
         "undeclared-dir" => Directory::open(args.next().unwrap_or("other")).map(drop),
         "sign" => {
-            let signature = Key::open("release")?.sign_message(args.next().unwrap_or_default().as_bytes())?;
+            let message = args.next().unwrap_or_default().as_bytes();
+            let format = match args.next() {
+                Some("minisign") => SignatureFormat::Minisign,
+                Some("ssh") => SignatureFormat::Ssh,
+                _ => SignatureFormat::Raw,
+            };
+            let signature = Key::open("release")?.sign_message_as(format, message)?;
             Directory::open("work")?.write("signature", &signature)
         }
         "read" => {

@@ -1,0 +1,154 @@
+//! Signatures in the formats of others, and the programs of others that verify them.
+
+use super::direct::direct;
+use crate::support::{Broker, Directory, Output, Runner, directory, run};
+use std::process::Command;
+
+/// Two keys, a file, and the public keys as each verifier wants them.
+struct Scene(Directory);
+
+impl Scene {
+    fn new() -> Self {
+        let scene = Self(directory());
+        for algorithm in ["p256", "ed25519"] {
+            scene.direct(&["keys", "create", algorithm, "--algorithm", algorithm]).ok();
+            let line = scene.direct(&["keys", "public", algorithm, "--format", "ssh"]).ok().stdout;
+            scene.write(&format!("{algorithm}.allowed"), &format!("release@example.org {line}"));
+        }
+        let public = scene.direct(&["keys", "public", "ed25519", "--format", "minisign"]).ok().stdout;
+        scene.write("minisign.pub", &public);
+        scene
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, contents: &str) {
+        std::fs::write(self.path(name), contents).unwrap();
+    }
+
+    fn direct(&self, arguments: &[&str]) -> Output {
+        direct(self.0.path(), arguments)
+    }
+
+    fn sign(&self, key: &str, format: &str, file: &str) -> Output {
+        self.direct(&["sign", "--key", key, "--format", format, self.path(file).to_str().unwrap()])
+    }
+
+    fn ssh_keygen(&self, key: &str, namespace: &str, signature: &str, file: &str) -> Output {
+        let allowed = format!("{key}.allowed");
+        let arguments = ["-Y", "verify", "-I", "release@example.org", "-n", namespace, "-f", &allowed, "-s", signature];
+        let reading = ["-c", "exec ssh-keygen \"$@\" < \"$0\"", file];
+        run(Command::new("sh").args(reading).args(arguments).current_dir(self.0.path()))
+    }
+
+    fn minisign(&self, signature: &str, file: &str) -> Output {
+        let arguments = ["-V", "-p", "minisign.pub", "-x", signature, "-m", file];
+        run(Command::new("minisign").args(arguments).current_dir(self.0.path()))
+    }
+}
+
+#[test]
+fn ssh_keygen_verifies_what_we_sign_and_no_twin_of_it() {
+    let scene = Scene::new();
+    scene.write("file", "contents\n");
+    scene.write("twin", "Contents\n");
+    for key in ["p256", "ed25519"] {
+        // Some numbers of ECDSA begin with a zero, and some with a one.
+        for _ in 0..8 {
+            scene.sign(key, "ssh", "file").ok();
+            let good = scene.ssh_keygen(key, "file", "file.sig", "file").ok();
+            assert!(good.stdout.starts_with("Good \"file\" signature for release@example.org"), "{}", good.stdout);
+        }
+        assert_ne!(scene.ssh_keygen(key, "file", "file.sig", "twin").status, 0);
+        // It is good for files alone, not for commits.
+        assert_ne!(scene.ssh_keygen(key, "git", "file.sig", "file").status, 0);
+        let other = if key == "p256" { "ed25519" } else { "p256" };
+        assert_ne!(scene.ssh_keygen(other, "file", "file.sig", "file").status, 0);
+        let signature = std::fs::read_to_string(scene.path("file.sig")).unwrap();
+        let lines: Vec<_> = signature.lines().collect();
+        let last = lines[lines.len() - 2];
+        let swapped: String = last
+            .chars()
+            .map(|c| {
+                if c == 'A' {
+                    'B'
+                } else if c == 'B' {
+                    'A'
+                } else {
+                    c
+                }
+            })
+            .collect();
+        let changed = signature.replace(last, &swapped);
+        if changed != signature {
+            scene.write("changed.sig", &changed);
+            assert_ne!(scene.ssh_keygen(key, "file", "changed.sig", "file").status, 0);
+        }
+    }
+}
+
+#[test]
+fn minisign_verifies_what_we_sign_and_no_twin_of_it() {
+    let scene = Scene::new();
+    scene.write("file", "contents\n");
+    scene.write("twin", "Contents\n");
+    scene.sign("ed25519", "minisign", "file").ok();
+    let good = scene.minisign("file.minisig", "file").ok();
+    assert!(good.stdout.contains("Signature and comment signature verified"), "{}", good.stdout);
+    assert!(good.stdout.contains("key:dev/ed25519"), "{}", good.stdout);
+    assert_ne!(scene.minisign("file.minisig", "twin").status, 0);
+    let signature = std::fs::read_to_string(scene.path("file.minisig")).unwrap();
+    for (from, to) in [("key:dev/", "key:prod/"), ("timestamp:1", "timestamp:2")] {
+        let changed = signature.replace(from, to);
+        assert_ne!(changed, signature);
+        scene.write("changed.minisig", &changed);
+        let said = scene.minisign("changed.minisig", "file");
+        assert!(said.status != 0 && said.stderr.contains("Comment signature verification failed"), "{}", said.stderr);
+    }
+    // It knows no other keys.
+    scene.sign("p256", "minisign", "file").refused(1, "AR-K107");
+    scene.direct(&["keys", "public", "p256", "--format", "minisign"]).refused(1, "AR-K107");
+}
+
+#[test]
+fn files_of_any_length_are_signed_by_their_hash() {
+    let scene = Scene::new();
+    let large = std::fs::File::create(scene.path("large")).unwrap();
+    large.set_len(17 << 20).unwrap();
+    scene.sign("ed25519", "raw", "large").refused(3, "AR-K202");
+    scene.sign("ed25519", "ssh", "large").ok();
+    scene.ssh_keygen("ed25519", "file", "large.sig", "large").ok();
+    scene.sign("ed25519", "minisign", "large").ok();
+    scene.minisign("large.minisig", "large").ok();
+}
+
+/// A step that signs in the formats that it declared, and in no other.
+#[test]
+fn k01_a_step_signs_in_the_formats_that_it_was_granted() {
+    let broker = Broker::start();
+    let runner = Runner::enrolled(&broker, "builder");
+    broker.set_secret("dev", "release/npm-token", "npm_secret_of_dev");
+    runner.as_user(0, &["keys", "create", "release", "--algorithm", "ed25519"]).ok();
+    let sign = |formats: &str, format: &str| {
+        let changed = |text: String| text.replace("[\"raw\"]", formats);
+        run(&mut runner.hostile_command_by(changed, &["sign", "contents\n", format]))
+    };
+    sign("[\"ssh\"]", "ssh").ok();
+    let scene = Scene(directory());
+    let line = runner.as_user(0, &["keys", "public", "release", "--format", "ssh"]).ok().stdout;
+    scene.write("release.allowed", &format!("release@example.org {line}"));
+    scene.write("file", "contents\n");
+    std::fs::copy(runner.work().join("inner/signature"), scene.path("file.sig")).unwrap();
+    scene.ssh_keygen("release", "file", "file.sig", "file").ok();
+    for format in ["raw", "minisign"] {
+        let out = sign("[\"ssh\"]", format);
+        assert!(out.status == 1 && out.stderr.contains("may not sign in this format"), "{}", out.stderr);
+    }
+    // Which keys can do what is known before the broker is asked.
+    runner.as_user(0, &["keys", "delete", "release"]).ok();
+    runner.as_user(0, &["keys", "create", "release"]).ok();
+    sign("[\"raw\", \"minisign\"]", "raw").refused(126, "AR-K107");
+    sign("[\"raw\", \"ssh\"]", "raw").ok();
+}
