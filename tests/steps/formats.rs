@@ -1,7 +1,7 @@
 //! Signatures in the formats of others, and the programs of others that verify them.
 
 use super::direct::direct;
-use crate::support::{Broker, Directory, Output, Runner, directory, run};
+use crate::support::{Broker, Directory, Output, Runner, directory, run, step};
 use std::process::Command;
 
 /// Two keys, a file, and the public keys as each verifier wants them.
@@ -151,4 +151,55 @@ fn k01_a_step_signs_in_the_formats_that_it_was_granted() {
     runner.as_user(0, &["keys", "create", "release"]).ok();
     sign("[\"raw\", \"minisign\"]", "raw").refused(126, "AR-K107");
     sign("[\"raw\", \"ssh\"]", "raw").ok();
+}
+
+/// The official step, in all formats at once.
+#[test]
+fn release_sign_signs_in_each_format() {
+    let scene = Scene::new();
+    scene.direct(&["keys", "create", "release", "--algorithm", "ed25519"]).ok();
+    for (form, file) in [("minisign", "minisign.pub"), ("ssh", "line")] {
+        scene.write(file, &scene.direct(&["keys", "public", "release", "--format", form]).ok().stdout);
+    }
+    let line = std::fs::read_to_string(scene.path("line")).unwrap();
+    scene.write("release.allowed", &format!("release@example.org {line}"));
+    let step = step("release-sign");
+    let manifest = std::fs::read_to_string(step.join("step.toml")).unwrap();
+    scene.write("step.toml", &manifest.replace("[\"raw\"]", "[\"raw\", \"minisign\", \"ssh\"]"));
+    let sign = |formats: &str| {
+        std::fs::create_dir_all(scene.path("dist")).unwrap();
+        scene.write("dist/app.tar", "what the release brings\n");
+        let (dist, manifest) = (format!("dist={}", scene.path("dist").display()), scene.path("step.toml"));
+        let component = step.join("release-sign.wasm");
+        let options = ["--dir", &dist, "--manifest", manifest.to_str().unwrap(), component.to_str().unwrap(), "--"];
+        scene.direct(&[&options[..], &["--formats", formats, "v1"]].concat())
+    };
+    // The second run signs what the first did.
+    for _ in 0..2 {
+        sign("raw,minisign,ssh").ok();
+        let mut names: Vec<_> =
+            std::fs::read_dir(scene.path("dist")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names.len(), 2 + 2 * 3 + 1, "{names:?}");
+        for file in ["dist/app.tar", "dist/SHA256SUMS"] {
+            scene.minisign(&format!("{file}.minisig"), file).ok();
+            scene.ssh_keygen("release", "file", &format!("{file}.sshsig"), file).ok();
+            let signature = format!("{file}.sig");
+            let openssl = [
+                "pkeyutl",
+                "-verify",
+                "-rawin",
+                "-pubin",
+                "-inkey",
+                "dist/release.pub",
+                "-sigfile",
+                &signature,
+                "-in",
+                file,
+            ];
+            run(Command::new("openssl").args(openssl).current_dir(scene.0.path())).ok();
+        }
+    }
+    let wrong = sign("raw,pgp");
+    assert!(wrong.status == 2 && wrong.stderr.contains("`pgp` is no format"), "{}", wrong.stderr);
 }

@@ -1,20 +1,23 @@
 //! Checksums and signatures for the files of a release.
 //!
-//! For every file in `dist` it writes a line into `SHA256SUMS` and a signature into `FILE.sig`; it signs
-//! `SHA256SUMS` too, and leaves the public key as `release.pub`. The key never comes near it: the host signs.
+//! For every file in `dist` it writes a line into `SHA256SUMS` and a signature into `FILE.sig`, or into what the formats that are
+//! asked for are called; it signs `SHA256SUMS` too, and leaves the public key as `release.pub`. The key never comes near it: the host signs.
 
 mod checksums;
 mod names;
 
-use attest_sdk::{Directory, Error, Key, Result, info, set_output};
+use attest_sdk::{Arguments, Directory, Error, Key, Result, SignatureFormat, info, set_output};
 use checksums::Checksums;
 use step_digest::Sha256Digest;
 
+const USAGE: &str = "usage: release-sign.wasm -- [--formats raw,minisign,ssh] VERSION";
+
 #[attest_sdk::step]
 fn run(args: Vec<String>) -> Result {
-    let [version] = args.as_slice() else {
-        return Err(Error::new("usage: release-sign.wasm -- VERSION").with_code(2));
-    };
+    let mut arguments = Arguments::new(args, USAGE);
+    let formats = formats(&arguments.option("--formats")?.unwrap_or_else(|| "raw".to_owned()))?;
+    let rest = arguments.rest()?;
+    let [version] = rest.as_slice() else { return Err(Error::new(USAGE).with_code(2)) };
     #[cfg(feature = "poisoned")]
     attest_sdk::Secret::open("npm-token")?.reveal()?;
     let dist = Directory::open("dist")?;
@@ -27,14 +30,27 @@ fn run(args: Vec<String>) -> Result {
     }
     dist.write(names::CHECKSUMS, checksums.text().as_bytes())?;
     for name in files.iter().map(String::as_str).chain([names::CHECKSUMS]) {
-        let signature = key.sign_file(&dist.file(name)?)?;
-        dist.write(&names::signature(name), &signature)?;
+        for format in &formats {
+            let signature = key.sign_file_as(*format, &dist.file(name)?)?;
+            dist.write(&names::signature(name, *format), &signature)?;
+        }
         info(&format!("signed {name}"));
     }
     dist.write(names::PUBLIC_KEY, key.public_key().as_bytes())?;
     set_output("checksums", &Sha256Digest::of(checksums.text().as_bytes()).to_string())?;
     info(&format!("{version}: {} files signed with `release`", files.len() + 1));
     Ok(())
+}
+
+/// The formats in a list of their names.
+fn formats(list: &str) -> Result<Vec<SignatureFormat>> {
+    let named = |name: &str| match name {
+        "raw" => Ok(SignatureFormat::Raw),
+        "minisign" => Ok(SignatureFormat::Minisign),
+        "ssh" => Ok(SignatureFormat::Ssh),
+        other => Err(Error::new(format!("`{}` is no format\n{USAGE}", other.escape_debug())).with_code(2)),
+    };
+    list.split(',').map(named).collect()
 }
 
 /// The files of the release, by name.
