@@ -2,7 +2,7 @@
 //! turn and turn about.
 //!
 //! `bench WASMTIME [PART…]`: the program `wasmtime`, for the script that a user would write; and of the parts `steps`, `tpm`,
-//! `javascript`, `handles`, `evidence`, `policy`, `jobs`, `broker`, `leases`, `masking` and `counts` those that are wanted, where not all are.
+//! `javascript`, `handles`, `evidence`, `sigstore`, `policy`, `jobs`, `broker`, `leases`, `masking` and `counts` those that are wanted, where not all are.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -23,6 +23,7 @@ mod leases;
 mod masking;
 mod path;
 mod policy;
+mod sigstore;
 mod tpm;
 mod verification;
 
@@ -56,6 +57,9 @@ fn main() {
     }
     if wanted("evidence") {
         evidence::evidence();
+    }
+    if wanted("sigstore") {
+        sigstore::bundles();
     }
     if wanted("policy") {
         policy::decision();
