@@ -3,16 +3,18 @@
 //!
 //! A file `without` beside it names walls to leave out, to see that each holds something back.
 
+use attest_evidence::exchange::KeyFormat;
 use attest_walls::{Identity, User, Wall, Walls, seclude};
-use attest_wire::Channel;
 use attest_wire::compiler::Compile;
 use attest_wire::search::Search;
-use attest_wire::worker::{FromWorker, Level, Outcome, Start};
+use attest_wire::worker::{FromWorker, Level, Outcome, Signed, Start};
+use attest_wire::{Channel, WireError};
 use attest_worker::fence;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 fn main() {
     let walls = walls();
@@ -47,6 +49,12 @@ fn main() {
             };
             escape(what, named("work"), named("readonly"))
         }
+        "call" => {
+            if what == "before" {
+                call(&channel).unwrap();
+            }
+            Ok(())
+        }
         _ => attempt(trick, what),
     };
     let message = match result {
@@ -55,6 +63,20 @@ fn main() {
     };
     channel.send(&FromWorker::Log { level: Level::Info, message, last: true }).unwrap();
     channel.send(&FromWorker::Done { outcome: Outcome::Succeeded { ran: 0 }, files: Vec::new() }).unwrap();
+    if trick == "call" && what == "after" {
+        // Whether anybody hears it is the question.
+        let _ = call(&channel);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// Says something, and has something signed.
+fn call(channel: &Channel) -> Result<(), WireError> {
+    channel.send(&FromWorker::Log { level: Level::Info, message: "a call".to_owned(), last: true })?;
+    channel.send(&FromWorker::SignBegin { key: "release".parse().unwrap(), format: KeyFormat::Raw })?;
+    channel.send(&FromWorker::SignChunk(b"a message".to_vec()))?;
+    channel.send(&FromWorker::SignEnd)?;
+    channel.receive::<Signed>().map(drop)
 }
 
 /// Does what the worker's program does in this role.

@@ -100,6 +100,23 @@ fn g02_the_directories_hold_also_without_webassembly() {
     }
 }
 
+/// What a worker says after it has said that the step is over.
+#[test]
+fn a_step_calls_nobody_after_its_end() {
+    let prison = Prison::new();
+    super::provide(&prison.broker, &prison.runner);
+    std::fs::write(prison.programs.path().join("without"), "").unwrap();
+    let call = |when: &str| prison.runner.hostile(&["call", when]).ok().stderr;
+    // The control: before it, it is heard, and the key signs.
+    let before = call("before");
+    assert!(before.contains("a call") && !before.contains("keys.release"), "{before}");
+    let after = call("after");
+    assert!(after.contains("got through") && !after.contains("a call"), "{after}");
+    let unused = after.lines().find(|line| line.starts_with("unused ")).unwrap();
+    assert!(unused.contains("keys.release"), "{after}");
+    assert_eq!(prison.runner.workers(), Vec::<u32>::new());
+}
+
 #[test]
 fn g09_an_intruder_reaches_nothing() {
     let prison = Prison::new();
