@@ -24,8 +24,6 @@ pub enum Instance {
 /// Certificate authorities, logs and timestamp authorities that are believed.
 pub struct Trust {
     pub(crate) verifier: Verifier,
-    /// Whether signatures of this instance stand in a log.
-    pub(crate) has_logs: bool,
     /// Whether its certificates do.
     pub(crate) has_certificate_logs: bool,
     has_authorities: bool,
@@ -95,11 +93,15 @@ impl Trust {
         let verifier = Verifier::new(&root).map_err(|error| TrustMalformed::Material(error.to_string()))?;
         Ok(Self {
             verifier,
-            has_logs: !root.tlogs.is_empty(),
             has_certificate_logs: !root.ctlogs.is_empty(),
             has_authorities: !root.certificate_authorities.is_empty(),
             logs: root.tlogs.iter().map(|log| log.log_id.key_id.as_bytes().to_vec()).collect(),
         })
+    }
+
+    /// Whether signatures of this instance stand in a log.
+    pub(crate) const fn has_logs(&self) -> bool {
+        !self.logs.is_empty()
     }
 
     /// Whether it has a log of this id.

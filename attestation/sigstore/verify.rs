@@ -61,6 +61,12 @@ impl ManagedKey {
     pub fn spki(&self) -> &[u8] {
         self.0.as_bytes()
     }
+
+    /// Whether messages are signed whole by it, so that a digest or a stream of one can't be verified.
+    pub fn signs_whole(&self) -> bool {
+        sigstore_verify::crypto::VerificationKey::from_spki(&self.0)
+            .is_ok_and(|key| key.scheme().key_algorithm() == KeyAlgorithm::Ed25519)
+    }
 }
 
 /// What was signed.
@@ -150,7 +156,7 @@ impl Trust {
                     return Err(Refused::NoAuthority);
                 }
                 let mut policy = VerificationPolicy::any_identity();
-                if !self.has_logs {
+                if !self.has_logs() {
                     policy = policy.skip_tlog_unsafe();
                 }
                 if !self.has_certificate_logs {
@@ -163,7 +169,7 @@ impl Trust {
                     return Err(Refused::OtherMaterial("it is signed with a certificate, and a key was wanted"));
                 }
                 let mut policy = PublicKeyVerificationPolicy::new(key.0.clone());
-                if !self.has_logs {
+                if !self.has_logs() {
                     policy = policy.skip_tlog_unsafe();
                 }
                 self.run(bundle, artifact, &policy)?
@@ -213,7 +219,7 @@ impl Trust {
 
     /// Whether a log has it or, of an instance without one, a timestamp authority has seen it.
     fn shows_a_time(&self, bundle: &Bundle, result: &VerificationResult) -> Result<(), Refused> {
-        if self.has_logs {
+        if self.has_logs() {
             let entry = bundle.entry().filter(|_| result.tlog_verified());
             let entry = entry.ok_or_else(|| Refused::Log("it has none, and the trusted root has logs".to_owned()))?;
             if !self.knows_log(entry.log_id.key_id.as_bytes()) {
@@ -258,12 +264,4 @@ fn theirs(digest: &Digest) -> Result<types::ArtifactDigest, Refused> {
     };
     let of_their_size = types::ArtifactDigest::new(algorithm, digest.as_bytes().to_vec());
     of_their_size.map_err(|error| Refused::Unsupported(error.to_string()))
-}
-
-impl ManagedKey {
-    /// Whether messages are signed whole by it, so that a digest or a stream of one can't be verified.
-    pub fn signs_whole(&self) -> bool {
-        sigstore_verify::crypto::VerificationKey::from_spki(&self.0)
-            .is_ok_and(|key| key.scheme().key_algorithm() == KeyAlgorithm::Ed25519)
-    }
 }

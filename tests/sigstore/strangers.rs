@@ -144,6 +144,23 @@ fn bundles_of_every_version_are_verified() {
     assert!(refused.starts_with("AR-V211"), "{refused}");
 }
 
+/// Of staging: a statement in a log of Rekor's second version, whose time is a timestamp's.
+#[test]
+fn a_statement_in_a_log_of_the_second_version_is_verified() {
+    let bundle = read("sigstore-python/a.dsse.staging-rekor-v2.txt.sigstore.json");
+    let workflow = "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/\
+                    extremely-dangerous-oidc-beacon.yml@refs/heads/main";
+    let verify = |instance| {
+        let trust = Trust::of(instance).unwrap();
+        verify(&bundle, Artifact::Digest(subject(&bundle)), &identity(workflow, GITHUB), &trust)
+    };
+    let verified = verify(Instance::Staging).unwrap();
+    assert_eq!((verified.logged(), verified.times().len()), (Logged::Proved, 1));
+    // The public instance trusts none of it.
+    let refused = verify(Instance::PublicGood).unwrap_err();
+    assert!(refused.starts_with("AR-V2"), "{refused}");
+}
+
 /// A key and a timestamp authority, no log: as an instance that is cut off from the world has it.
 #[test]
 fn a_key_with_a_timestamp_alone_is_verified() {

@@ -4,7 +4,7 @@
 
 use super::Signature;
 use crate::keys::KeyError;
-use attest_wire::client::Key;
+use attest_wire::client::{Key, KeyAlgorithm};
 use data_encoding::BASE64;
 use ed25519_dalek::pkcs8::DecodePublicKey as _;
 use p256::elliptic_curve::sec1::ToSec1Point as _;
@@ -49,18 +49,24 @@ pub(super) fn signed_data(digest: &[u8]) -> Vec<u8> {
 
 /// The name of a key's algorithm, and the key.
 fn public_key(key: &Key) -> Result<(&'static str, Vec<u8>), KeyError> {
+    let damaged = || KeyError::Damaged { stage: key.stage, name: key.name.clone() };
     let mut out = Vec::new();
-    if let Ok(point) = p256::PublicKey::from_public_key_pem(&key.public_key) {
-        put(&mut out, P256.as_bytes());
-        put(&mut out, P256_CURVE.as_bytes());
-        put(&mut out, point.to_sec1_point(false).as_bytes());
-        return Ok((P256, out));
-    }
-    let damaged = |_| KeyError::Damaged { stage: key.stage, name: key.name.clone() };
-    let point = ed25519_dalek::VerifyingKey::from_public_key_pem(&key.public_key).map_err(damaged)?;
-    put(&mut out, ED25519.as_bytes());
-    put(&mut out, point.as_bytes());
-    Ok((ED25519, out))
+    let algorithm = match key.algorithm {
+        KeyAlgorithm::P256 => {
+            let point = p256::PublicKey::from_public_key_pem(&key.public_key).map_err(|_| damaged())?;
+            put(&mut out, P256.as_bytes());
+            put(&mut out, P256_CURVE.as_bytes());
+            put(&mut out, point.to_sec1_point(false).as_bytes());
+            P256
+        }
+        KeyAlgorithm::Ed25519 => {
+            let point = ed25519_dalek::VerifyingKey::from_public_key_pem(&key.public_key).map_err(|_| damaged())?;
+            put(&mut out, ED25519.as_bytes());
+            put(&mut out, point.as_bytes());
+            ED25519
+        }
+    };
+    Ok((algorithm, out))
 }
 
 /// The line of a public key, as in `id_ed25519.pub`. Behind a principal it is a line of an allowed-signers file.

@@ -166,8 +166,13 @@ pub(crate) fn verify(artifact: &Path, bundle: &Path, expected: &Expected, trust:
             match expected {
                 Expected::Key(key) if key.signs_whole() => {
                     let mut whole = Vec::new();
-                    let read = file.take(LARGEST_WHOLE).read_to_end(&mut whole);
-                    read.map_err(|error| no(Refused::Unreadable(error)))?;
+                    let read = file.take(LARGEST_WHOLE + 1).read_to_end(&mut whole);
+                    let read = read.map_err(|error| no(Refused::Unreadable(error)))?;
+                    if read as u64 > LARGEST_WHOLE {
+                        let what =
+                            format!("the key signs messages whole, and this has more than {LARGEST_WHOLE} bytes");
+                        return Err(no(Refused::Unsupported(what)));
+                    }
                     trust.verify(&parsed, Artifact::Bytes(&whole), expected).map_err(no)
                 }
                 _ => trust.verify(&parsed, Artifact::Reader(&mut file), expected).map_err(no),
