@@ -2,6 +2,7 @@
 
 use crate::boots::Boots;
 use crate::clock::LeaseClock;
+use crate::exchange::InAnswer;
 use crate::issuers::Issuers;
 use crate::keys::{BrokerKeys, KeyError, RootKey, StoredKeys};
 use crate::leases::{Gathering, KnownLeases, Taken};
@@ -67,6 +68,7 @@ pub struct Broker {
     pub(crate) refusals: Refusals,
     pub(crate) issuers: Issuers,
     pub(crate) boots: Boots,
+    pub(crate) in_answer: InAnswer,
     policy: RwLock<Option<Arc<Policy>>>,
     /// Held by whoever compiles a version: the others wait for it.
     compiling: tokio::sync::Mutex<()>,
@@ -124,6 +126,7 @@ impl Broker {
             refusals: Refusals::default(),
             issuers: Issuers::default(),
             boots: Boots::default(),
+            in_answer: InAnswer::default(),
             policy: RwLock::new(None),
             compiling: tokio::sync::Mutex::new(()),
             broken: Mutex::default(),

@@ -1,5 +1,6 @@
 //! The exchange: from bytes that anybody may have sent to a grant, or to a refusal with its reason.
 
+mod challenged;
 mod closing;
 mod grant;
 mod job;
@@ -22,7 +23,7 @@ use crate::refusals::Recorded;
 use crate::secrets::{self, Destinations};
 use crate::server::Refusal;
 use crate::signatures::AwsLc;
-use crate::store::{ConsumeNonce, Consumed, RecordAlarm, RunnerRow, StoreError, Transaction, record};
+use crate::store::{RecordAlarm, RunnerRow, StoreError, Transaction, record};
 use attest_appraisal::ear::{Ear, EarRefused};
 use attest_appraisal::{
     AppraisedHost, Continuity, HostEvidence, HostRefused, MeasurementsRefused, Purpose, QuoteRefused, QuotedHost,
@@ -35,6 +36,7 @@ use attest_evidence::name::{JobSessionId, LeaseId, RunnerName, SecretName};
 use attest_evidence::report::{Escaped, Explain, Fault, Report};
 use attest_evidence::tpm::ClockInfo;
 use attest_evidence::{Malformed, SecretBytes, Sha256Digest};
+pub(crate) use challenged::{Challenged, InAnswer};
 use data_encoding::BASE64;
 use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection};
@@ -59,25 +61,16 @@ impl Broker {
     /// # Errors
     /// The refusal, once that is on the disk.
     pub(crate) async fn exchange(self: &Arc<Self>, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let (challenge, consumed) = self.take_challenge(bytes).await?;
-        let refused = match consumed {
-            Consumed::Replayed => Refused::Replayed,
-            Consumed::Fresh => {
-                // What a decision rests on may change while it is made. Then it is made once more.
-                let mut result = self.decide(bytes).await;
-                for _ in 1..MOST_DECISIONS {
-                    if !matches!(&result, Err(refused) if refused.is_stale()) {
-                        break;
-                    }
-                    result = self.decide(bytes).await;
-                }
-                match result {
-                    Ok(grant) => return Ok(grant),
-                    Err(refused) => refused,
-                }
+        let challenged = self.challenged(bytes).await?;
+        // What a decision rests on may change while it is made. Then it is made once more.
+        let mut result = self.decide(bytes, &challenged).await;
+        for _ in 1..MOST_DECISIONS {
+            if !matches!(&result, Err(refused) if refused.is_stale()) {
+                break;
             }
-        };
-        Err(self.refuse(&challenge, bytes, &refused).await)
+            result = self.decide(bytes, &challenged).await;
+        }
+        self.answer(challenged, bytes, result).await
     }
 
     /// Whether `bytes` begin with a challenge of ours that is good still, for a runner. Nothing is taken out of use: there is
@@ -92,19 +85,8 @@ impl Broker {
         }
     }
 
-    /// Takes the challenge in front of `bytes` out of use, if it is ours, before anything else is looked at.
-    pub(crate) async fn take_challenge(&self, bytes: &[u8]) -> Result<(Challenge, Consumed), Refusal> {
-        // Before the challenge is known to be ours there is nothing to remember a refusal by.
-        let challenge = Exchange::challenge_of(bytes).map_err(|malformed| Refusal::of(&malformed_report(malformed)))?;
-        let now = self.now();
-        self.keys.challenge().check(&challenge, now).map_err(|refused| Refusal::of(&challenge_report(refused)))?;
-        let consume = ConsumeNonce { nonce: challenge.nonce.clone(), expires: challenge.expires, now };
-        let consumed = self.store.commit(consume).await?;
-        Ok((challenge, consumed))
-    }
-
-    /// From a challenge whose nonce has been used up to a grant that is on the disk.
-    async fn decide(self: &Arc<Self>, bytes: &[u8]) -> Result<Vec<u8>, Refused> {
+    /// From a challenge to a grant that is on the disk.
+    async fn decide(self: &Arc<Self>, bytes: &[u8], challenged: &Challenged) -> Result<Vec<u8>, Refused> {
         let exchange = Exchange::parse(bytes)?;
         let request = Request::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
@@ -150,7 +132,7 @@ impl Broker {
             clock: host.quote().clock(),
             entry,
         };
-        match self.store.commit(record).await? {
+        match challenged.commit(record).await? {
             None => Ok(signed),
             Some(first) => {
                 let job = job.job().map(|job| job.key.clone()).unwrap_or_default();

@@ -3,7 +3,7 @@
 use crate::boot::BootLog;
 use crate::broker::{BrokerClient, BrokerError, BrokerUrl};
 use crate::code::CodeCache;
-use crate::embedded::{EmbeddedBroker, EmbeddedError, Starting};
+use crate::embedded::{self, BrokerStarting, EmbeddedBroker, EmbeddedError};
 use crate::enrol::EnrolError;
 use crate::exchange::GrantRefused;
 use crate::jobs::Jobs;
@@ -11,7 +11,6 @@ use crate::keys::{KeyError, KeyStore};
 use crate::lease::Keeper;
 use crate::measure::MeasureError;
 use crate::measured::{Measured, MeasurementList};
-use crate::spawner::{SpawnError, Spawner};
 use crate::state::{Enrolment, State, StateError};
 use crate::step::StepError;
 use attest_evidence::exchange::{Isolation, user_qualifying_data};
@@ -19,10 +18,11 @@ use attest_evidence::name::BrokerId;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{PcrSelection, TpmName};
 use attest_leaks::Patterns;
+use attest_spawner::{SpawnError, Spawner};
 use attest_tpm::{Tpm, TpmError, Transport};
 use attest_wire::client::{Answer, Status};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::Mutex;
 
 /// What an agent is started with.
@@ -46,8 +46,6 @@ pub struct Settings {
     pub http_roots: String,
     /// The program of an embedded broker, for an agent that may start one.
     pub embedded_broker: Option<PathBuf>,
-    /// Whether that is sure to be asked: it comes up while the TPM does.
-    pub broker_at_once: bool,
 }
 
 /// The name by which an enrolment with an embedded broker is known.
@@ -66,13 +64,13 @@ pub struct Agent {
     boot: BootLog,
     measured: Measured,
     code: Arc<CodeCache>,
-    patterns: Arc<Patterns>,
+    patterns: LatePatterns,
 }
 
 /// The broker that an agent runs itself.
 enum Embedded {
     None,
-    Starting(Box<Starting>),
+    Starting(BrokerStarting),
     Running(EmbeddedBroker),
 }
 
@@ -157,22 +155,33 @@ impl Explain for AgentError {
     }
 }
 
+/// Patterns that are made when a step needs them first, while its broker decides: it takes some milliseconds.
+#[derive(Clone, Default)]
+pub(crate) struct LatePatterns(Arc<OnceLock<Result<Arc<Patterns>, String>>>);
+
+impl LatePatterns {
+    /// Makes them, unless they are made or being made.
+    pub(crate) fn begin(&self) -> impl Future<Output = Result<Arc<Patterns>, AgentError>> + use<> {
+        let cell = Arc::clone(&self.0);
+        let making = move || cell.get_or_init(|| Patterns::new().map_err(|error| error.to_string())).clone();
+        let made = tokio::task::spawn_blocking(making);
+        async { made.await.unwrap_or_else(|error| Err(error.to_string())).map_err(AgentError::Patterns) }
+    }
+}
+
 impl Agent {
-    /// Starts an agent whose spawner has been started before.
+    /// Starts an agent whose spawner has been started before, and maybe its broker, too.
     ///
     /// # Errors
     /// State or TPM can't be used; see [`AgentError`].
-    pub async fn start(settings: Settings, spawner: Spawner) -> Result<Self, AgentError> {
+    pub async fn start(
+        settings: Settings,
+        spawner: Spawner,
+        broker: Option<BrokerStarting>,
+    ) -> Result<Self, AgentError> {
         let state = Arc::new(State::open(&settings.state)?);
-        // Takes some milliseconds, as the TPM does.
-        let patterns = tokio::task::spawn_blocking(Patterns::new);
         let enrolment = state.enrolment()?;
-        let embedded = match &settings.embedded_broker {
-            Some(program) if settings.broker_at_once && enrolment.as_ref().is_none_or(Enrolment::is_embedded) => {
-                Embedded::Starting(Box::new(Starting::begin(program.clone(), settings.state.join("broker"))?))
-            }
-            _ => Embedded::None,
-        };
+        let embedded = broker.map_or(Embedded::None, Embedded::Starting);
         let tpm = Tpm::open(settings.tpm.clone()).await.map_err(AgentError::Tpm)?;
         let boot = BootLog::of(&settings, &state, &tpm).await?;
         let keys = KeyStore::new(Arc::clone(&state), tpm.clone());
@@ -186,8 +195,7 @@ impl Agent {
         }
         let key = keys.code_key(settings.isolation).await?;
         let code = Arc::new(CodeCache::open(state.path().join("code"), &settings.worker, key)?);
-        let patterns = patterns.await.map_err(|error| AgentError::Patterns(error.to_string()))?;
-        let patterns = patterns.map_err(|error| AgentError::Patterns(error.to_string()))?;
+        let patterns = LatePatterns::default();
         Ok(Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured, code, patterns })
     }
 
@@ -224,7 +232,7 @@ impl Agent {
     }
 
     /// What secrets look like that nobody declared.
-    pub(crate) const fn patterns(&self) -> &Arc<Patterns> {
+    pub(crate) const fn patterns(&self) -> &LatePatterns {
         &self.patterns
     }
 
@@ -294,6 +302,8 @@ impl Agent {
     }
 
     async fn embedded_broker(&self) -> Result<EmbeddedBroker, AgentError> {
+        let program = self.settings.embedded_broker.clone().ok_or(AgentError::Tpm(TpmError::NotEnrolled))?;
+        let state = self.settings.state.join("broker");
         let mut embedded = self.embedded.lock().await;
         let starting = match std::mem::replace(&mut *embedded, Embedded::None) {
             Embedded::Running(broker) => {
@@ -301,12 +311,10 @@ impl Agent {
                 return Ok(broker);
             }
             Embedded::Starting(starting) => starting,
-            Embedded::None => {
-                let program = self.settings.embedded_broker.clone().ok_or(AgentError::Tpm(TpmError::NotEnrolled))?;
-                Box::new(Starting::begin(program, self.settings.state.join("broker"))?)
-            }
+            Embedded::None => BrokerStarting::begin(&program, &state)
+                .map_err(|error| embedded::failed(format!("{}: {error}", program.display())))?,
         };
-        let broker = starting.ready().await?;
+        let broker = starting.ready(program, state).await?;
         *embedded = Embedded::Running(broker.clone());
         Ok(broker)
     }

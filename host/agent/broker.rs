@@ -126,8 +126,13 @@ struct Refusal {
 pub struct BrokerClient {
     url: BrokerUrl,
     tls: TlsConnector,
-    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
+    idle: Idle,
+    /// Those that wait long for their answer have connections of their own: what comes next finds one that is warm.
+    idle_watches: Idle,
 }
+
+/// Connections that are kept.
+type Idle = Mutex<Vec<SendRequest<Full<Bytes>>>>;
 
 /// Most connections kept.
 const MOST_IDLE: usize = 4;
@@ -162,7 +167,12 @@ impl BrokerClient {
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { url, tls: TlsConnector::from(Arc::new(config)), idle: Mutex::new(Vec::new()) })
+        Ok(Self {
+            url,
+            tls: TlsConnector::from(Arc::new(config)),
+            idle: Idle::default(),
+            idle_watches: Idle::default(),
+        })
     }
 
     /// Where it is.
@@ -234,7 +244,8 @@ impl BrokerClient {
     /// # Errors
     /// See [`BrokerError`].
     pub async fn watch(&self, wish: Vec<u8>) -> Result<LeasesEnded, BrokerError> {
-        let body = self.post("/v1/lease/watch", "application/octet-stream", wish.into()).await?;
+        let request = self.request("/v1/lease/watch", "application/octet-stream", wish.into())?;
+        let body = self.send(request, &self.idle_watches).await?;
         self.parse(&body)
     }
 
@@ -262,7 +273,7 @@ impl BrokerClient {
     /// See [`BrokerError`].
     pub async fn health(&self) -> Result<(), BrokerError> {
         let request = Request::get("/v1/health").body(Full::default());
-        self.send(request.map_err(|error| self.not_understood(&error.to_string()))?).await.map(drop)
+        self.send(request.map_err(|error| self.not_understood(&error.to_string()))?, &self.idle).await.map(drop)
     }
 
     fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, BrokerError> {
@@ -275,17 +286,26 @@ impl BrokerClient {
     }
 
     async fn post(&self, path: &'static str, kind: &'static str, body: Bytes) -> Result<Bytes, BrokerError> {
+        self.send(self.request(path, kind, body)?, &self.idle).await
+    }
+
+    fn request(
+        &self,
+        path: &'static str,
+        kind: &'static str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, BrokerError> {
         let request = Request::post(path).header("content-type", kind).body(Full::new(body));
-        self.send(request.map_err(|error| self.not_understood(&error.to_string()))?).await
+        request.map_err(|error| self.not_understood(&error.to_string()))
     }
 
     /// Sends one request and reads its whole answer. Never twice: an exchange can't be repeated.
-    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Bytes, BrokerError> {
+    async fn send(&self, mut request: Request<Full<Bytes>>, idle: &Idle) -> Result<Bytes, BrokerError> {
         let host = format!("{}:{}", self.url.host, self.url.port);
         if let Ok(host) = host.parse() {
             request.headers_mut().insert("host", host);
         }
-        let mut connection = match self.kept().await {
+        let mut connection = match self.kept(idle).await {
             Some(connection) => connection,
             None => self.connect().await?,
         };
@@ -300,7 +320,7 @@ impl BrokerClient {
         };
         let slow = || BrokerError::Slow { url: self.url.clone(), seconds: LONGEST_ANSWER.as_secs() };
         let (status, body) = tokio::time::timeout(LONGEST_ANSWER, answer).await.map_err(|_| slow())??;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < MOST_IDLE {
             idle.push(connection);
         }
@@ -318,9 +338,9 @@ impl BrokerClient {
     }
 
     /// A connection that was kept and still stands.
-    async fn kept(&self) -> Option<SendRequest<Full<Bytes>>> {
+    async fn kept(&self, idle: &Idle) -> Option<SendRequest<Full<Bytes>>> {
         loop {
-            let mut connection = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            let mut connection = idle.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             if !connection.is_closed() && connection.ready().await.is_ok() {
                 return Some(connection);
             }

@@ -15,10 +15,10 @@
 use crate::agent::{Agent, AgentError};
 use crate::process::Process;
 use crate::programs::FileState;
-use crate::spawner::Spawner;
 use crate::state::StateError;
 use crate::step::StepError;
 use attest_evidence::{SecretBytes, Sha256Digest};
+use attest_spawner::Spawner;
 use attest_wire::compiler::{Compile, FromCompiler};
 use attest_wire::spawner::Spawn;
 use hmac::{Hmac, KeyInit as _, Mac as _};

@@ -27,8 +27,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// The argument by which a program knows that it shall derive: it then calls [`serve`].
-const ARGUMENT: &str = "__derive";
+/// The argument by which `attest-agent` knows that it shall derive: it then calls [`serve`].
+const ARGUMENT: &str = "derive";
 /// The longest that deriving may take: a salted session and two commands on the slowest TPM.
 const LONGEST: Duration = Duration::from_secs(60);
 /// HKDF's `info` (RFC 5869 §2.3).

@@ -1,11 +1,11 @@
 //! An egress process at work: it sends one step's requests, and says what became of them.
 
 use crate::process::{Death, Process, Said, messages};
-use crate::spawner::{SpawnError, Spawner};
 use crate::step::{HeldSecret, StepError};
 use attest_egress::{Granted, Hosts, Resolve, Servers};
 use attest_evidence::exchange::GrantedOrigin;
 use attest_evidence::name::SecretName;
+use attest_spawner::{SpawnError, Spawner};
 use attest_step::Manifest;
 use attest_wire::egress::{FromEgress, HttpSecret, Start};
 use attest_wire::spawner::Spawn;

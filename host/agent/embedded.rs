@@ -3,12 +3,15 @@
 use crate::broker::BrokerUrl;
 use attest_evidence::report::{Explain, Fault, Report};
 use serde::Deserialize;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::net::unix::pipe::Receiver;
 
 /// The longest that a broker may take to come up, making its keys included.
 const LONGEST_START: Duration = Duration::from_secs(20);
@@ -23,9 +26,8 @@ struct Running {
     url: BrokerUrl,
     program: PathBuf,
     state: PathBuf,
-    _child: Child,
     /// Its end tells the broker to end.
-    _stdin: Option<ChildStdin>,
+    _stdin: OwnedFd,
 }
 
 /// Why there is no such broker.
@@ -52,47 +54,61 @@ struct Token {
     token: String,
 }
 
-fn failed(reason: impl std::fmt::Display) -> EmbeddedError {
+pub(crate) fn failed(reason: impl std::fmt::Display) -> EmbeddedError {
     EmbeddedError { reason: reason.to_string() }
 }
 
 /// A broker that comes up, while others do something else. It ends when this is dropped.
-pub(crate) struct Starting {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    program: PathBuf,
-    state: PathBuf,
+#[derive(Debug)]
+pub struct BrokerStarting {
+    /// Its end tells the broker to end.
+    stdin: OwnedFd,
+    /// Where it says that it listens.
+    stdout: OwnedFd,
 }
 
-impl Starting {
+impl BrokerStarting {
     /// Starts `program` with its state in `state`.
-    pub(crate) fn begin(program: PathBuf, state: PathBuf) -> Result<Self, EmbeddedError> {
-        let mut child = Command::new(&program)
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub fn begin(program: &Path, state: &Path) -> io::Result<Self> {
+        let mut child = Command::new(program)
             .args(["serve", "--json", "--until-stdin-ends", "--listen", "127.0.0.1:0", "--state"])
-            .arg(&state)
+            .arg(state)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .env("ATTEST_LOG", "warn")
             .process_group(0) // a terminal's Ctrl-C is for us; the broker ends with its standard input
-            .spawn()
-            .map_err(|error| failed(format!("{}: {error}", program.display())))?;
-        let stdin = child.stdin.take();
-        Ok(Self { child, stdin, program, state })
+            .spawn()?;
+        match (child.stdin.take(), child.stdout.take()) {
+            (Some(stdin), Some(stdout)) => Ok(Self { stdin: stdin.into(), stdout: stdout.into() }),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// One that somebody else has started.
+    pub const fn begun(stdin: OwnedFd, stdout: OwnedFd) -> Self {
+        Self { stdin, stdout }
+    }
+
+    /// Its standard input and output, for whoever shall wait for it.
+    pub fn into_parts(self) -> [OwnedFd; 2] {
+        [self.stdin, self.stdout]
     }
 
     /// Waits until it listens.
-    pub(crate) async fn ready(self) -> Result<EmbeddedBroker, EmbeddedError> {
-        let Self { mut child, stdin, program, state } = self;
-        let stdout = child.stdout.take().ok_or_else(|| failed("it has no standard output"))?;
+    pub(crate) async fn ready(self, program: PathBuf, state: PathBuf) -> Result<EmbeddedBroker, EmbeddedError> {
+        let Self { stdin, stdout } = self;
         let mut line = String::new();
-        let mut lines = BufReader::new(stdout);
+        let mut lines = BufReader::new(Receiver::from_owned_fd(stdout).map_err(failed)?);
         tokio::time::timeout(LONGEST_START, lines.read_line(&mut line))
             .await
             .map_err(|_| failed(format!("it did not listen within {} s", LONGEST_START.as_secs())))?
             .map_err(failed)?;
         let ready: Ready = serde_json::from_str(&line).map_err(|_| failed("it ended before it listened"))?;
         let url = ready.url.parse().map_err(failed)?;
-        Ok(EmbeddedBroker(Arc::new(Running { url, program, state, _child: child, _stdin: stdin })))
+        Ok(EmbeddedBroker(Arc::new(Running { url, program, state, _stdin: stdin })))
     }
 }
 
@@ -104,7 +120,7 @@ impl EmbeddedBroker {
 
     /// A token for the runner that we are.
     pub(crate) async fn token(&self) -> Result<String, EmbeddedError> {
-        let output = Command::new(&self.0.program)
+        let output = tokio::process::Command::new(&self.0.program)
             .args(["runner", "token", RUNNER, "--isolation", "direct", "--approve-uncertified", "--json", "--state"])
             .arg(&self.0.state)
             .stdin(Stdio::null())

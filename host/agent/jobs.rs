@@ -46,11 +46,6 @@ impl Peer {
         };
         Self { uid, group: Sha256Digest::of(&group.unwrap_or_else(alone)) }
     }
-
-    /// This very process.
-    pub fn myself() -> Self {
-        Self::of(rustix::process::getpid(), rustix::process::getuid().as_raw())
-    }
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

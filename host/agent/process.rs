@@ -1,6 +1,6 @@
 //! A process that the spawner has started: what it says, and how it ended.
 
-use crate::spawner::Started;
+use attest_spawner::Started;
 use attest_wire::spawner::Ended;
 use attest_wire::{FrameReader, FrameWriter, WireError, split};
 use serde::Serialize;

@@ -18,15 +18,13 @@ mod seen;
 mod servers;
 mod url;
 
-pub use case::CaseResult;
-pub use expect::Unmet;
 pub use refused::{LONGEST_FIXTURE, RehearsalError};
 
 use crate::agent::AgentError;
 use crate::code::compile;
-use crate::spawner::Spawner;
 use attest_evidence::name::StepName;
 use attest_leaks::Patterns;
+use attest_spawner::Spawner;
 use attest_step::CheckedStep;
 use fixture::Fixture;
 use std::os::fd::OwnedFd;

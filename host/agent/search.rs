@@ -1,11 +1,11 @@
 //! Looks for secrets in what a step wrote into its directories.
 
 use crate::process::Process;
-use crate::spawner::{Spawner, User};
 use crate::step::StepError;
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::Ledger;
 use attest_evidence::name::{DirectoryName, SecretName};
+use attest_spawner::{Spawner, User};
 use attest_wire::Revealed;
 use attest_wire::search::{FromSearcher, Search};
 use attest_wire::spawner::Spawn;

@@ -4,13 +4,13 @@ use crate::agent::{Agent, AgentError};
 use crate::jobs::{Found, Peer};
 use crate::keys::KeyError;
 use crate::signing::Message;
-use crate::spawner::User;
 use crate::step::StepRequest;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
+use attest_spawner::User;
 use attest_wire::client::{Answer, CiToken, End, Event, Request};
-use attest_wire::{Channel, FrameWriter, split};
+use attest_wire::{Channel, FrameReader, FrameWriter, WireError, split};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Most clients at once. Each may run a step.
 const MOST_CLIENTS: usize = 64;
@@ -69,6 +69,12 @@ pub enum ServeError {
         /// Who it is.
         uid: u32,
     },
+    /// It is being stopped, and what it did with it.
+    #[error("the agent was stopped")]
+    Stopped,
+    /// The client has gone without a word.
+    #[error("the client has gone without a word")]
+    Gone,
     /// The client did not say what it wants, or sent other files than it said.
     #[error("the request can't be understood: {0}")]
     Request(String),
@@ -83,9 +89,76 @@ impl Explain for ServeError {
             Self::NotAdmin { .. } => Report::new("AR-C402", Fault::Refused, self.to_string()).hint(
                 "run it as root, or have the runner's admin add the user to `admins` in the agent's configuration",
             ),
-            Self::Request(_) => Report::new("AR-C403", Fault::Usage, self.to_string())
+            Self::Stopped => Report::new("AR-C405", Fault::Environment, self.to_string())
+                .hint("what ran has ended, and so has its lease: run it again when the agent is back"),
+            Self::Gone | Self::Request(_) => Report::new("AR-C403", Fault::Usage, self.to_string())
                 .hint("client and agent are of one version: install them together"),
         }
+    }
+}
+
+/// A client that has said what it wants.
+pub struct Client {
+    request: Request,
+    descriptors: Vec<OwnedFd>,
+    /// Who it is, by the kernel's word.
+    user: User,
+    peer: Peer,
+    reader: FrameReader,
+    writer: FrameWriter,
+}
+
+impl Client {
+    /// Hears what the client at `stream` wants.
+    ///
+    /// # Errors
+    /// [`ServeError::Request`]. The client has been told, if it can be.
+    pub async fn hear(stream: std::os::unix::net::UnixStream) -> Result<Self, ServeError> {
+        let not_understood = |error: &dyn std::fmt::Display| ServeError::Request(error.to_string());
+        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| not_understood(&error))?;
+        let user = User { uid: peer.uid.as_raw(), gid: peer.gid.as_raw() };
+        let handle = stream.try_clone().map_err(|error| not_understood(&error))?;
+        let mut heard = tokio::task::spawn_blocking(move || {
+            stream.set_nonblocking(false)?;
+            let channel = Channel::new(stream);
+            let request = channel.receive_with::<Request>();
+            Ok::<_, io::Error>((channel, request))
+        });
+        let heard = match tokio::time::timeout(LONGEST_HESITATION, &mut heard).await {
+            Ok(heard) => heard,
+            Err(_) => {
+                // It ends what waits, however slowly something came.
+                let _ = handle.shutdown(std::net::Shutdown::Read);
+                heard.await
+            }
+        };
+        drop(handle);
+        let (channel, request) =
+            heard.map_err(|error| not_understood(&error))?.map_err(|error| not_understood(&error))?;
+        let (reader, mut writer) = split(channel.into_stream()).map_err(|error| not_understood(&error))?;
+        match request {
+            Ok((request, descriptors)) => {
+                let peer = Peer::of(peer.pid, user.uid);
+                Ok(Self { request, descriptors, user, peer, reader, writer })
+            }
+            Err(WireError::Closed) => Err(ServeError::Gone),
+            Err(error) => {
+                let refused = ServeError::Request(error.to_string());
+                let _ = writer.send(&Event::End(End::Failed { report: refused.report(), audit: None })).await;
+                Err(refused)
+            }
+        }
+    }
+
+    /// What it wants.
+    pub const fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Tells it why it gets nothing.
+    pub async fn refuse(mut self, report: Report) {
+        let end = Event::End(End::Failed { report, audit: None });
+        let _ = tokio::time::timeout(LONGEST_FAREWELL, self.writer.send(&end)).await;
     }
 }
 
@@ -127,8 +200,13 @@ impl Agent {
             };
             let (agent, admins, closing) = (Arc::clone(&self), admins.clone(), closing.clone());
             tokio::spawn(async move {
-                if let Err(error) = agent.serve_client(stream, &admins, closing).await {
-                    tracing::info!(%error, "a client was not served");
+                match Client::hear(stream).await {
+                    Ok(client) => {
+                        let mut closing = closing;
+                        let closed = async move { drop(closing.changed().await) };
+                        agent.serve_client(client, &admins, closed).await;
+                    }
+                    Err(error) => tracing::info!(%error, "a client was not served"),
                 }
                 drop(permit);
             });
@@ -143,70 +221,41 @@ impl Agent {
         result
     }
 
-    async fn serve_client(
-        &self,
-        stream: std::os::unix::net::UnixStream,
-        admins: &Admins,
-        mut closing: tokio::sync::watch::Receiver<()>,
-    ) -> Result<(), ServeError> {
-        let not_understood = |error: &dyn std::fmt::Display| ServeError::Request(error.to_string());
-        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| not_understood(&error))?;
-        let user = User { uid: peer.uid.as_raw(), gid: peer.gid.as_raw() };
-        let handle = stream.try_clone().map_err(|error| not_understood(&error))?;
-        let mut heard = tokio::task::spawn_blocking(move || {
-            stream.set_nonblocking(false)?;
-            let channel = Channel::new(stream);
-            let request = channel.receive_with::<Request>();
-            Ok::<_, io::Error>((channel, request))
-        });
-        let heard = match tokio::time::timeout(LONGEST_HESITATION, &mut heard).await {
-            Ok(heard) => heard,
-            Err(_) => {
-                // It ends what waits, however slowly something came.
-                let _ = handle.shutdown(std::net::Shutdown::Read);
-                heard.await
-            }
-        };
-        drop(handle);
-        let (channel, request) =
-            heard.map_err(|error| not_understood(&error))?.map_err(|error| not_understood(&error))?;
-        let (mut reader, mut writer) = split(channel.into_stream()).map_err(|error| not_understood(&error))?;
-        let (request, descriptors) = match request {
-            Ok(request) => request,
-            Err(error) => {
-                let refused = ServeError::Request(error.to_string());
-                let _ = writer.send(&Event::End(End::Failed { report: refused.report(), audit: None })).await;
-                return Err(refused);
-            }
-        };
+    /// Does what a client wants, and tells it. When `closing` comes, or the client goes, what runs ends in good order.
+    pub async fn serve_client(&self, client: Client, admins: &Admins, closing: impl Future<Output = ()>) {
+        let Client { request, descriptors, user, peer, mut reader, writer } = client;
         let (events, told) = mpsc::channel(LONGEST_QUEUE);
+        let (stop, stopped) = oneshot::channel();
         // A task of its own writes: a client that does not read keeps nothing waiting but itself.
-        let mut telling = tokio::spawn(tell(told, writer));
-        let peer = Peer::of(peer.pid, user.uid);
+        let mut telling = tokio::spawn(tell(told, writer, stopped));
         let work = self.answer(request, descriptors, user, peer, admins, events);
-        tokio::pin!(work);
-        let mut gone = false;
-        let end = loop {
+        tokio::pin!(work, closing);
+        let (mut stop, mut stopped) = (Some(stop), false);
+        let mut end = loop {
+            // Whoever watched has gone, or shall: what runs is told so by the closed channel.
             tokio::select! {
                 biased;
-                () = async { tokio::select! { () = reader.closed() => {}, _ = closing.changed() => {} } }, if !gone => {
-                    // Whoever watched has gone: what runs is told so by the closed channel.
-                    telling.abort();
-                    gone = true;
+                () = reader.closed(), if stop.is_some() => drop(stop.take()),
+                () = &mut closing, if !stopped => {
+                    stopped = true;
+                    drop(stop.take());
                 }
                 end = &mut work => break end,
             }
         };
+        if stopped && matches!(end, End::Failed { .. }) {
+            end = End::Failed { report: ServeError::Stopped.report(), audit: None };
+        }
         let Ok(Ok(Some(mut writer))) = tokio::time::timeout(LONGEST_FAREWELL, &mut telling).await else {
             telling.abort();
-            return Ok(());
+            return;
         };
+        // Who has gone but reads on, as after Ctrl-C, hears how it ended.
         let _ = tokio::time::timeout(LONGEST_FAREWELL, writer.send(&Event::End(end))).await;
-        Ok(())
     }
 
     /// Does what a client wants. `user` and `peer` are who it is, by the kernel's word.
-    pub async fn answer(
+    async fn answer(
         &self,
         request: Request,
         descriptors: Vec<OwnedFd>,
@@ -353,12 +402,27 @@ fn step_request(
     Ok(StepRequest { component, manifest, directories, arguments, stage, files_of, peer, token })
 }
 
-/// Tells a client what happens until nothing more does. `None` if it has gone.
-async fn tell(mut told: mpsc::Receiver<Event>, mut writer: FrameWriter) -> Option<FrameWriter> {
-    while let Some(event) = told.recv().await {
-        writer.send(&event).await.ok()?;
+/// Tells a client what happens until nothing more does, or until it shall be told no more. `None` if it can't be told
+/// anything after that.
+async fn tell(
+    mut told: mpsc::Receiver<Event>,
+    mut writer: FrameWriter,
+    mut stopped: oneshot::Receiver<()>,
+) -> Option<FrameWriter> {
+    loop {
+        let event = tokio::select! {
+            biased;
+            _ = &mut stopped => return Some(writer),
+            event = told.recv() => event,
+        };
+        let Some(event) = event else { return Some(writer) };
+        tokio::select! {
+            biased;
+            sent = writer.send(&event) => sent.ok()?,
+            // A part of it may have been sent.
+            _ = &mut stopped => return None,
+        }
     }
-    Some(writer)
 }
 
 /// Why a client does not get what it asked for.

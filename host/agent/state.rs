@@ -56,7 +56,7 @@ pub struct Enrolment {
 
 impl Enrolment {
     /// Whether it is with the broker that runs with this agent.
-    pub(crate) fn is_embedded(&self) -> bool {
+    pub fn is_embedded(&self) -> bool {
         self.broker_url == EMBEDDED
     }
 }

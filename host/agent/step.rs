@@ -10,7 +10,7 @@ mod told;
 pub(crate) use granted::{Directories, Granted, HeldSecret};
 pub(crate) use prepare::{check_arguments, open_directories};
 pub use refused::StepError;
-pub(crate) use run::Work;
+pub(crate) use run::{Work, start_worker};
 
 use crate::agent::{Agent, AgentError};
 use crate::boottime::BootInstant;
@@ -18,12 +18,12 @@ use crate::egress::Requests;
 use crate::exchange::Recipient;
 use crate::jobs::{Found, Peer};
 use crate::record::Record;
-use crate::spawner::User;
 use asked::in_words;
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::GrantBody;
 use attest_evidence::name::{DirectoryName, SecretName, Stage};
 use attest_evidence::report::Explain as _;
+use attest_spawner::User;
 use attest_wire::client::{CiToken, End, Event};
 use attest_wire::worker::Level;
 use prepare::{Prepared, prepare};
@@ -117,6 +117,9 @@ impl Agent {
         let (asked, served) = self.request(&prepared, &arguments, stage, session, &recipient).await?;
         // The lease's time counts from before it was asked for: here it never ends later than at the broker.
         let before = BootInstant::now();
+        // What takes its time is begun now: the broker takes its own.
+        let worker = start_worker(self.spawner(), files_of)?;
+        let patterns = self.patterns().begin();
         let (grant, times) = self.exchange(&asked, &recipient).await?;
         phase(events, "challenge", times.challenge).await;
         phase(events, "quote", times.quote).await;
@@ -161,9 +164,11 @@ impl Agent {
             expires,
         };
         let Prepared { step, directories, .. } = prepared;
+        let patterns = patterns.await?;
         let work = Work {
             spawner: self.spawner(),
-            patterns: self.patterns(),
+            worker,
+            patterns: &patterns,
             requests: Requests::Sent { roots: self.http_roots().to_owned() },
             step: &step,
             code: &code.file,

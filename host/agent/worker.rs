@@ -3,9 +3,9 @@
 use crate::keys::{DerivedKey, UsableKey};
 use crate::process::{Death, Process, Said};
 use crate::signing::Message;
-use crate::spawner::Started;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, OutputName, SecretName};
+use attest_spawner::Started;
 use attest_wire::worker::{Annotation, Derived, Files, FromWorker, Level, Outcome, Signed, Start, Stream};
 use attest_wire::{Revealed, WireError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,10 +26,8 @@ pub(crate) struct Served {
 /// What a step does that others hear of.
 #[derive(Debug)]
 pub(crate) enum Deed {
-    Loaded {
-        started: Duration,
-        loading: Duration,
-    },
+    /// The step's code is loaded; it took so long.
+    Loaded(Duration),
     Log {
         level: Level,
         message: String,
@@ -98,10 +96,7 @@ impl Worker {
         // The engine lets no step come to what is refused here; a worker that does has been broken into.
         let intruder = |what: String| Err(WorkerEnd::Died(what));
         match self.process.understood(said).await? {
-            FromWorker::Loaded { started, loading } => {
-                let (started, loading) = (Duration::from_micros(started), Duration::from_micros(loading));
-                Ok(Some(Deed::Loaded { started, loading }))
-            }
+            FromWorker::Loaded { loading } => Ok(Some(Deed::Loaded(Duration::from_micros(loading)))),
             FromWorker::Log { level, message, last } => Ok(Some(Deed::Log { level, message, last })),
             FromWorker::Stream { stream, bytes } => Ok(Some(Deed::Stream { stream, bytes })),
             FromWorker::Output { name, value } if self.served.outputs.contains(&name) => {

@@ -1,33 +1,74 @@
-//! Asking: an agent over its socket, or the one in this process. The same requests, the same events.
+//! Asking: an agent over its socket, or one that is started for this. The same requests, the same events.
 
+use crate::Global;
+use crate::agent::no_agent;
 use crate::config::{self, Mode};
-use crate::{Global, output};
-use attest_agent::{Admins, Agent, Peer, Spawner, User};
-use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::report::{Fault, Report};
 use attest_wire::client::{Answer, End, Event, Request};
-use attest_wire::{Channel, WireError};
+use attest_wire::{Channel, WireError, split};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::net::Shutdown;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Asks for something and hears what happens.
-pub(crate) fn ask(
-    global: &Global,
-    request: Request,
-    descriptors: Vec<OwnedFd>,
-    mut hear: impl FnMut(Event),
-) -> Result<End, Report> {
-    match config::mode(global)? {
-        Mode::Agent(socket) => ask_agent(&socket, &request, &descriptors, &mut hear),
-        Mode::Direct(settings) => ask_here(*settings, request, descriptors, &mut hear),
+/// Whom to ask. An agent of our own comes up while the question is put together.
+pub(crate) enum Asking {
+    /// The agent at this socket.
+    Agent(PathBuf),
+    /// One that lives for this.
+    Own(OwnAgent),
+}
+
+impl Asking {
+    /// Finds out whom, and whether it shall run a step.
+    pub(crate) fn begin(global: &Global, for_step: bool) -> Result<Self, Report> {
+        match config::mode(global)? {
+            Mode::Agent(socket) => Ok(Self::Agent(socket)),
+            Mode::Direct(direct) => {
+                let agent = OwnAgent::start(direct.command())?;
+                let (started, descriptors) = direct.begin(for_step);
+                agent.send(&started, &descriptors)?;
+                Ok(Self::Own(agent))
+            }
+        }
+    }
+
+    /// Asks for something and hears what happens.
+    pub(crate) fn ask(
+        self,
+        request: &Request,
+        descriptors: &[OwnedFd],
+        mut hear: impl FnMut(Event),
+    ) -> Result<End, Report> {
+        let hear = |event| match event {
+            Event::End(end) => ControlFlow::Break(end),
+            event => {
+                hear(event);
+                ControlFlow::Continue(())
+            }
+        };
+        // A step is stopped in good order. Nothing else has an order to be stopped in: it is let go.
+        let on_interrupt = match request {
+            Request::Run { .. } => OnInterrupt::Stop,
+            _ => OnInterrupt::LetGo,
+        };
+        match self {
+            Self::Agent(socket) => ask_agent(&socket, request, descriptors, hear),
+            Self::Own(agent) => agent.ask(request, descriptors, on_interrupt, hear),
+        }
     }
 }
 
 /// Asks for something that has one answer.
 pub(crate) fn ask_one(global: &Global, request: Request, descriptors: Vec<OwnedFd>) -> Result<Answer, Report> {
     let mut answer = None;
-    let end = ask(global, request, descriptors, |event| {
+    let end = Asking::begin(global, false)?.ask(&request, &descriptors, |event| {
         if let Event::Answer(given) = event {
             answer = Some(given);
         }
@@ -49,7 +90,7 @@ fn ask_agent(
     socket: &Path,
     request: &Request,
     descriptors: &[OwnedFd],
-    hear: &mut impl FnMut(Event),
+    mut hear: impl FnMut(Event) -> ControlFlow<End>,
 ) -> Result<End, Report> {
     let stream = UnixStream::connect(socket).map_err(|error| {
         Report::new(
@@ -59,69 +100,111 @@ fn ask_agent(
         )
         .hint("is `attest-run agent` running? Its log says why it is not")
     })?;
-    let broken = |error: WireError| {
-        Report::new("AR-C503", Fault::Environment, format!("the agent does not answer: {error}"))
-            .hint("the log of `attest-run agent` says more")
-    };
     let channel = Channel::new(stream);
-    let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(OwnedFd::as_fd).collect();
-    channel.send_with(request, &borrowed).map_err(broken)?;
+    channel.send_with(request, &borrowed(descriptors)).map_err(|error| agent_gone(&error))?;
     loop {
-        match channel.receive().map_err(broken)? {
-            Event::End(end) => return Ok(end),
-            event => hear(event),
+        if let ControlFlow::Break(end) = hear(channel.receive().map_err(|error| agent_gone(&error))?) {
+            return Ok(end);
         }
     }
 }
 
-fn ask_here(
-    mut settings: attest_agent::Settings,
-    request: Request,
-    descriptors: Vec<OwnedFd>,
-    hear: &mut impl FnMut(Event),
-) -> Result<End, Report> {
-    output::start_log("warn");
-    // Before any thread, so that it inherits nothing but this process's rights.
-    let spawner = Spawner::start(&config::spawned(), None).map_err(|error| error.report())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Report::new("AR-C504", Fault::Environment, error.to_string()))?;
-    let uid = rustix::process::getuid().as_raw();
-    // A step is stopped in good order. Nothing else has an order to be stopped in: it is let go.
-    let stoppable = matches!(request, Request::Run { .. });
-    settings.broker_at_once = stoppable;
-    let user = User { uid, gid: rustix::process::getgid().as_raw() };
-    runtime.block_on(async {
-        let agent = Agent::start(settings, spawner).await.map_err(|error| error.report())?;
-        let (events, mut told) = tokio::sync::mpsc::channel(64);
-        let admins = Admins::new(vec![uid]);
-        let work = agent.answer(request, descriptors, user, Peer::myself(), &admins, events);
-        tokio::pin!(work);
-        let interrupted = interrupted();
-        tokio::pin!(interrupted);
-        let end = loop {
-            tokio::select! {
-                biased;
-                Some(event) = told.recv() => hear(event),
-                () = &mut interrupted, if !told.is_closed() => {
-                    if !stoppable {
-                        return Err(Report::new("AR-C506", Fault::Environment, "interrupted"));
-                    }
-                    told.close();
-                }
-                end = &mut work => break end,
-            }
+fn borrowed(descriptors: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
+    descriptors.iter().map(OwnedFd::as_fd).collect()
+}
+
+fn agent_gone(error: &WireError) -> Report {
+    Report::new("AR-C503", Fault::Environment, format!("the agent does not answer: {error}"))
+        .hint("the log of `attest-run agent` says more; in direct mode it stands above")
+}
+
+/// What Ctrl-C does to what an agent of our own does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnInterrupt {
+    /// It is told to stop, and its end awaited.
+    Stop,
+    /// It is left to end as it may.
+    LetGo,
+}
+
+/// An agent that lives for one command.
+pub(crate) struct OwnAgent {
+    channel: Channel,
+    child: Child,
+}
+
+impl OwnAgent {
+    /// Starts it.
+    pub(crate) fn start(mut command: Command) -> Result<Self, Report> {
+        let mut started = || -> Result<Self, WireError> {
+            let (channel, theirs) = Channel::pair()?;
+            let child = command
+                .stdin(Stdio::from(OwnedFd::from(theirs.into_stream())))
+                .stdout(Stdio::null())
+                .process_group(0) // a terminal's Ctrl-C is for us; it ends with the connection
+                .spawn()?;
+            Ok(Self { channel, child })
         };
-        while let Ok(event) = told.try_recv() {
-            hear(event);
-        }
-        Ok(end)
-    })
+        started().map_err(|error| no_agent(&error.to_string()))
+    }
+
+    /// Tells it something.
+    fn send(&self, message: &impl Serialize, descriptors: &[OwnedFd]) -> Result<(), Report> {
+        self.channel.send_with(message, &borrowed(descriptors)).map_err(|error| agent_gone(&error))
+    }
+
+    /// Asks it, and hears it until `hear` has heard enough.
+    pub(crate) fn ask<E: DeserializeOwned, T>(
+        mut self,
+        request: &impl Serialize,
+        descriptors: &[OwnedFd],
+        on_interrupt: OnInterrupt,
+        mut hear: impl FnMut(E) -> ControlFlow<T>,
+    ) -> Result<T, Report> {
+        self.send(request, descriptors)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Report::new("AR-C504", Fault::Environment, error.to_string()))?;
+        let stream = self.channel.stream().try_clone().map_err(|error| agent_gone(&error.into()))?;
+        let heard = runtime.block_on(async {
+            let (mut reader, _writer) = split(stream).map_err(|error| agent_gone(&error))?;
+            let interrupted = interrupted();
+            tokio::pin!(interrupted);
+            let mut stopping = false;
+            loop {
+                let event = {
+                    // Not to be cancelled midway, and so made outside of what waits for the signal too.
+                    let receive = reader.receive();
+                    tokio::pin!(receive);
+                    loop {
+                        tokio::select! {
+                            biased;
+                            event = &mut receive => break event.map_err(|error| agent_gone(&error))?,
+                            () = &mut interrupted, if !stopping => {
+                                if on_interrupt == OnInterrupt::LetGo {
+                                    return Err(Report::new("AR-C506", Fault::Environment, "interrupted"));
+                                }
+                                stopping = true;
+                                let _ = self.channel.stream().shutdown(Shutdown::Write);
+                            }
+                        }
+                    }
+                };
+                if let ControlFlow::Break(end) = hear(event) {
+                    // Its connection ends when it has let go of what it had; a TPM's lock is waited for by whoever comes next.
+                    while reader.receive::<E>().await.is_ok() {}
+                    return Ok(end);
+                }
+            }
+        })?;
+        let _ = self.child.try_wait();
+        Ok(heard)
+    }
 }
 
 /// Ctrl-C, or whoever stops the job. The step is stopped in good order, and its lease ended.
-pub(crate) async fn interrupted() {
+async fn interrupted() {
     match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
         (Ok(mut interrupt), Ok(mut terminate)) => {
             tokio::select! {

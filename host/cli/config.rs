@@ -1,74 +1,19 @@
-//! Where the TPM, the agent and the state are: decided here, once.
+//! Where the agent and the state are: decided here, once.
 //!
 //! Where `/etc/attest-run` exists an admin has decided, and neither flags nor the environment nor a file of the
 //! user change anything. Elsewhere: flag, then `ATTEST_RUN_*`, then the user's file, then the default.
 
 use crate::Global;
-use attest_agent::{MeasurementList, Programs, Settings};
-use attest_evidence::exchange::Isolation;
+use attest_agent::config::{ADMIN, admin_file, beside, parse, transport, unreadable};
+use attest_agent::{BrokerStarting, Enrolment, State};
 use attest_evidence::report::{Fault, Report};
-use attest_step::parse_toml;
-use attest_tpm::{Embedded, Transport};
+use attest_tpm::Transport;
+use attest_wire::client::Started;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-
-/// The admin's directory.
-pub(crate) const ADMIN: &str = "/etc/attest-run";
-/// The kernel's TPM resource manager.
-const DEVICE: &str = "/dev/tpmrm0";
-
-/// The admin's file, `/etc/attest-run/config.toml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AdminFile {
-    /// The agent of this machine.
-    #[serde(default)]
-    pub(crate) agent: AgentSection,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AgentSection {
-    /// Where clients reach it.
-    pub(crate) socket: PathBuf,
-    /// Where its state lies.
-    pub(crate) state: PathBuf,
-    /// Where its TPM is.
-    pub(crate) tpm: String,
-    /// The firmware's event log, if it is not where the kernel puts it.
-    pub(crate) event_log: Option<PathBuf>,
-    /// What the kernel measures, if it is not where the kernel puts it.
-    pub(crate) measurements: Option<PathBuf>,
-    /// Its own user, taken when it is started as root.
-    pub(crate) user: String,
-    /// The user that steps run as.
-    pub(crate) worker_user: String,
-    /// The user that their requests are sent by.
-    pub(crate) egress_user: String,
-    /// Certificates of servers' roots beside those of the system, PEM: of a registry of the company's own.
-    pub(crate) http_roots: Option<PathBuf>,
-    /// Users who may make, delete and use keys by hand, and enrol; root always may.
-    pub(crate) admins: Vec<String>,
-}
-
-impl Default for AgentSection {
-    fn default() -> Self {
-        Self {
-            socket: "/run/attest-run/agent.sock".into(),
-            state: "/var/lib/attest-run".into(),
-            tpm: format!("device:{DEVICE}"),
-            event_log: None,
-            measurements: None,
-            user: "attest-run".to_owned(),
-            worker_user: "attest-worker".to_owned(),
-            egress_user: "attest-egress".to_owned(),
-            http_roots: None,
-            admins: Vec::new(),
-        }
-    }
-}
+use std::process::Command;
 
 /// The user's file, `~/.config/attest-run/config.toml`.
 #[derive(Debug, Default, Deserialize)]
@@ -85,20 +30,54 @@ struct UserFile {
 pub(crate) enum Mode {
     /// An agent, at this socket.
     Agent(PathBuf),
-    /// This very process.
-    Direct(Box<Settings>),
+    /// An agent of our own, for this command alone.
+    Direct(Direct),
 }
 
-/// The admin's configuration, if there is one.
-pub(crate) fn admin_file() -> Result<Option<AdminFile>, Report> {
-    if !Path::new(ADMIN).exists() {
-        return Ok(None);
+/// An agent of our own.
+#[derive(Debug)]
+pub(crate) struct Direct {
+    /// Where state and keys lie.
+    pub(crate) state: PathBuf,
+    tpm: Option<OsString>,
+    http_roots: Option<PathBuf>,
+}
+
+impl Direct {
+    /// What starts it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(beside("attest-agent"));
+        command.arg("direct").arg("--state").arg(&self.state);
+        if let Some(tpm) = &self.tpm {
+            command.arg("--tpm").arg(tpm);
+        }
+        if let Some(roots) = &self.http_roots {
+            command.arg("--http-roots").arg(roots);
+        }
+        command
     }
-    let path = Path::new(ADMIN).join("config.toml");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => parse(&path, &text).map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => parse(&path, "").map(Some),
-        Err(error) => Err(unreadable(&path, &error)),
+
+    /// Starts what it needs sooner than it can start it itself: its TPM and, for a step, its broker, where they are ours to
+    /// start. What can't be started is left to it: it says why.
+    pub(crate) fn begin(&self, for_step: bool) -> (Started, Vec<OwnedFd>) {
+        let mut descriptors = Vec::new();
+        let named = self.tpm.as_ref().map(|tpm| tpm.to_string_lossy());
+        let begun = match transport(named.as_deref(), &self.state) {
+            Ok(Transport::Embedded(embedded)) => embedded.begin().ok(),
+            _ => None,
+        };
+        let tpm = begun.is_some();
+        descriptors.extend(begun.map(|(connection, _)| connection.into()));
+        let ours = || State::open(&self.state).and_then(|state| state.enrolment());
+        let begun = match for_step.then(ours) {
+            Some(Ok(enrolment)) if enrolment.as_ref().is_none_or(Enrolment::is_embedded) => {
+                BrokerStarting::begin(&beside("attest-broker"), &self.state.join("broker")).ok()
+            }
+            _ => None,
+        };
+        let broker = begun.is_some();
+        descriptors.extend(begun.into_iter().flat_map(BrokerStarting::into_parts));
+        (Started { tpm, broker }, descriptors)
     }
 }
 
@@ -133,72 +112,8 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
         None => default_state()?,
     };
     let tpm = choose(global.tpm.clone().map(Into::into), "ATTEST_RUN_TPM", user.tpm.map(Into::into));
-    let tpm = match tpm.map(|tpm| tpm.to_string_lossy().into_owned()) {
-        Some(text) => transport(&text)?,
-        None if Path::new(DEVICE).exists() => Transport::Device(DEVICE.into()),
-        None => Transport::Embedded(Embedded::new(state.join("tpm"))),
-    };
-    let (event_log, measurements) = logs(&tpm, None, None)?;
-    let http_roots = roots(path(&None, "ATTEST_RUN_HTTP_ROOTS", user.http_roots).as_deref())?;
-    Ok(Mode::Direct(Box::new(Settings {
-        state,
-        event_log,
-        measurements,
-        tpm,
-        isolation: Isolation::Direct,
-        programs: programs(),
-        http_roots,
-        worker: spawned().worker,
-        embedded_broker: Some(beside("attest-broker")),
-        broker_at_once: false,
-    })))
-}
-
-/// A transport from its text.
-pub(crate) fn transport(text: &str) -> Result<Transport, Report> {
-    text.parse().map_err(|error: attest_tpm::TransportError| Report::new("AR-C002", Fault::Usage, error.to_string()))
-}
-
-/// What machine and kernel write down about themselves: where the kernel puts it, or where an admin says.
-pub(crate) fn logs(
-    tpm: &Transport,
-    event_log: Option<&Path>,
-    measurements: Option<&Path>,
-) -> Result<(Option<Vec<u8>>, Option<MeasurementList>), Report> {
-    let event_log = match event_log {
-        Some(path) => attest_agent::read_event_log(path).map_err(|error| unreadable(path, &error)).map(Some)?,
-        None => attest_agent::firmware_log(tpm),
-    };
-    let measurements = match measurements {
-        Some(path) => Some(MeasurementList::open(path).map_err(|error| unreadable(path, &error))?),
-        None => MeasurementList::of_kernel(tpm),
-    };
-    Ok((event_log, measurements))
-}
-
-/// Certificates of servers' roots that an admin or a user adds: PEM, looked at by those who use them.
-pub(crate) fn roots(path: Option<&Path>) -> Result<String, Report> {
-    path.map_or(Ok(String::new()), |path| std::fs::read_to_string(path).map_err(|error| unreadable(path, &error)))
-}
-
-/// The programs that make up the runner's side.
-pub(crate) fn programs() -> BTreeMap<&'static str, PathBuf> {
-    let Programs { worker, egress } = spawned();
-    BTreeMap::from([("attest-run", own_path()), ("attest-worker", worker), ("attest-egress", egress)])
-}
-
-/// The programs that steps run in and send requests by.
-pub(crate) fn spawned() -> Programs {
-    Programs { worker: beside("attest-worker"), egress: beside("attest-egress") }
-}
-
-/// The program that lies beside this one.
-pub(crate) fn beside(name: &str) -> PathBuf {
-    own_path().with_file_name(name)
-}
-
-fn own_path() -> PathBuf {
-    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"))
+    let http_roots = path(&None, "ATTEST_RUN_HTTP_ROOTS", user.http_roots);
+    Ok(Mode::Direct(Direct { state, tpm, http_roots }))
 }
 
 fn user_file() -> Result<UserFile, Report> {
@@ -221,18 +136,4 @@ fn default_state() -> Result<PathBuf, Report> {
         Report::new("AR-C003", Fault::Environment, "neither HOME nor XDG_STATE_HOME is set")
             .hint("`--state DIR` says where state and keys lie")
     })
-}
-
-fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, Report> {
-    parse_toml(text).map_err(|error| {
-        let report = Report::new("AR-C004", Fault::Environment, format!("{}: {error}", path.display()));
-        match error.meant {
-            Some(meant) => report.hint(format!("was `{meant}` meant?")),
-            None => report,
-        }
-    })
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Report {
-    Report::new("AR-C005", Fault::Environment, format!("can't read {}: {error}", path.display()))
 }

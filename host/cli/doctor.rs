@@ -47,16 +47,16 @@ impl Doctor {
         let mut findings = Vec::new();
         match config::mode(global) {
             Ok(Mode::Agent(socket)) => findings.push(Finding::ok("mode", format!("agent at {}", socket.display()))),
-            Ok(Mode::Direct(settings)) => findings.push(Finding::ok(
+            Ok(Mode::Direct(direct)) => findings.push(Finding::ok(
                 "mode",
                 format!(
                     "direct: every process of this user can do what this one can. State in {}",
-                    settings.state.display()
+                    direct.state.display()
                 ),
             )),
             Err(report) => findings.push(Finding::of("configuration", report)),
         }
-        let programs = config::spawned();
+        let programs = attest_agent::config::spawned();
         findings.push(walls("walls", &programs.worker));
         findings.push(walls("egress", &programs.egress));
         match client::ask_one(global, Request::Status, Vec::new()) {

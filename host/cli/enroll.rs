@@ -1,7 +1,7 @@
 //! `enroll`: this runner and a broker get to know each other.
 
 use crate::output::narrate;
-use crate::{Global, client, config, output};
+use crate::{Global, client, output};
 use attest_evidence::exchange::RunnerState;
 use attest_evidence::report::{Fault, Report};
 use attest_wire::client::{Answer, Request};
@@ -37,7 +37,7 @@ impl Enroll {
                 .take(4096)
                 .read_to_string(&mut token)
                 .map_err(|error| Report::new("AR-N202", Fault::Usage, format!("can't read the token: {error}")))?;
-        } else if std::path::Path::new(config::ADMIN).exists() {
+        } else if std::path::Path::new(attest_agent::config::ADMIN).exists() {
             narrate!(
                 "warning: other users of this machine can read the token on the command line. `--token -` reads it from standard input"
             );

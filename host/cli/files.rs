@@ -6,6 +6,7 @@ use attest_step::{BadManifest, LONGEST_COMPONENT, LONGEST_MANIFEST, NotAComponen
 use serde::Serialize;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Where a manifest was found.
@@ -155,4 +156,15 @@ pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> std::io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
     }
     written
+}
+
+/// Bytes as a file that can be passed on: whoever gets it reads what was found.
+pub(crate) fn in_memory(name: &str, bytes: &[u8]) -> Result<OwnedFd, Report> {
+    let written = || -> std::io::Result<OwnedFd> {
+        let mut file = File::from(rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC)?);
+        file.write_all(bytes)?;
+        file.rewind()?;
+        Ok(file.into())
+    };
+    written().map_err(|error| Report::new("AR-S002", Fault::Environment, format!("can't pass {name} on: {error}")))
 }

@@ -114,10 +114,6 @@ enum Action {
 }
 
 fn main() -> ExitCode {
-    attest_tpm::silence_library_log();
-    if let Some(code) = helper_process() {
-        return code;
-    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(question) = Question::of(&CommandLine::command(), &arguments) {
         let global = Global { json: question.json, ..Global::default() };
@@ -175,21 +171,6 @@ fn with_run(mut arguments: Vec<OsString>) -> Vec<OsString> {
         arguments.insert(at, "run".into());
     }
     arguments
-}
-
-/// The processes that this program starts of itself: the embedded TPM, the spawner, and one for each derived key.
-fn helper_process() -> Option<ExitCode> {
-    let mut arguments = std::env::args_os().skip(1);
-    let served = match arguments.next()?.to_str() {
-        Some("__tpm") => attest_tpm::serve_embedded(&PathBuf::from(arguments.next()?)),
-        Some("__derive") => attest_agent::serve_derivation(),
-        Some("__spawner") => {
-            let arguments: Option<Vec<String>> = arguments.map(|argument| argument.into_string().ok()).collect();
-            attest_agent::serve_spawner(&arguments?)
-        }
-        _ => return None,
-    };
-    Some(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Help, or what is wrong with the command line. What a step ends with is the step's own: `run` has another status.

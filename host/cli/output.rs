@@ -104,18 +104,6 @@ pub(crate) fn narrate_error(report: &Report) {
     }
 }
 
-/// Sends the program's own log to standard error.
-pub(crate) fn start_log(default: &'static str) {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("ATTEST_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default)),
-        )
-        .with_ansi(false)
-        .init();
-}
-
 /// `version`.
 #[derive(Debug, Args)]
 pub(crate) struct Version;

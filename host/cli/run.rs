@@ -1,8 +1,9 @@
 //! `run`: a step with what it declares and is granted.
 
+use crate::client::Asking;
 use crate::output::narrate;
 use crate::page::Page;
-use crate::{Global, ci, client, files, output};
+use crate::{Global, ci, files, output};
 use attest_evidence::name::{AuditId, DirectoryName, LeaseId, Stage};
 use attest_evidence::report::{Escaped, Fault, Report};
 use attest_wire::client::{End, Event, Request};
@@ -10,11 +11,8 @@ use attest_wire::worker::Annotation;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use clap::Args;
-use rustix::fs::MemfdFlags;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -145,7 +143,8 @@ impl Run {
         let (component, inside) = files::open_component(&self.component)?;
         let manifest = files::find_manifest(self.manifest.as_deref(), &self.component, inside)?
             .ok_or_else(|| files::no_manifest(&self.component))?;
-        let mut descriptors = vec![component.into(), in_memory(&manifest.bytes)?];
+        let asking = Asking::begin(global, true)?;
+        let mut descriptors = vec![component.into(), files::in_memory("step.toml", &manifest.bytes)?];
         let mut names = Vec::with_capacity(self.directories.len());
         for (name, path) in self.directories {
             descriptors.push(open_directory(&name, &path)?);
@@ -153,7 +152,7 @@ impl Run {
         }
         let token = ci::token(&self.audience)?;
         let request = Request::Run { arguments: self.arguments, stage: self.stage, directories: names, token };
-        client::ask(global, request, descriptors, |event| seen.hear(event))
+        asking.ask(&request, &descriptors, |event| seen.hear(event))
     }
 }
 
@@ -175,18 +174,6 @@ const fn ending(fault: Fault) -> (&'static str, u8) {
         Fault::Usage | Fault::Environment | Fault::Unreachable | Fault::Bug => "host-failed",
     };
     (name, fault.step_status())
-}
-
-/// Bytes as a file that can be passed on: whoever gets it reads the manifest that was found.
-fn in_memory(bytes: &[u8]) -> Result<OwnedFd, Report> {
-    let written = || -> std::io::Result<OwnedFd> {
-        let mut file = File::from(rustix::fs::memfd_create("step.toml", MemfdFlags::CLOEXEC)?);
-        file.write_all(bytes)?;
-        file.rewind()?;
-        Ok(file.into())
-    };
-    written()
-        .map_err(|error| Report::new("AR-S002", Fault::Environment, format!("can't pass the manifest on: {error}")))
 }
 
 /// The one place where a step's reach into the file system is decided.

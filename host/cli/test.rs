@@ -1,16 +1,18 @@
 //! `test`: a step in the cases of its fixture, without a broker and without a TPM.
 
+use crate::client::{OnInterrupt, OwnAgent};
 use crate::output::{self, narrate};
-use crate::{Global, client, config, files};
-use attest_agent::{CaseResult, LONGEST_FIXTURE, Rehearsal, RehearsalError, Spawner, Unmet};
+use crate::{Global, files};
+use attest_agent::{LONGEST_FIXTURE, RehearsalError, config};
 use attest_evidence::report::{Escaped, Explain as _, Fault, Report};
 use attest_step::Component;
+use attest_wire::rehearsal::{CaseResult, FromRehearsal, Rehearse, Unmet};
 use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Duration;
+use std::process::{Command, ExitCode};
 
 /// What a fixture is called where none is named.
 const FIXTURE: &str = "test.toml";
@@ -63,41 +65,32 @@ struct UnmetRow {
 
 impl Test {
     pub(crate) fn execute(self, global: &Global) -> Result<ExitCode, Report> {
-        output::start_log("warn");
         let component = files::read_component(&self.component)?;
         let inside = Component::inspect(&component).map_err(|error| error.report())?.manifest;
         let manifest = files::find_manifest(self.manifest.as_deref(), &self.component, inside)?
             .ok_or_else(|| files::no_manifest(&self.component))?;
         let path = self.fixture_path(manifest.path.as_deref());
         let fixture = read_fixture(&path)?;
-        let folder = path.parent().unwrap_or_else(|| Path::new("")).to_owned();
-        let in_fixture = |error: RehearsalError| in_fixture(&error, &path);
-
-        // Before any thread, so that it inherits nothing but this process's rights.
-        let spawner = Spawner::start(&config::spawned(), None).map_err(|error| error.report())?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Report::new("AR-C504", Fault::Environment, error.to_string()))?;
-        let outcome = runtime.block_on(async {
-            let rehearse = async {
-                let rehearsal = Rehearsal::begin(spawner, &component, &manifest.bytes, &fixture, folder);
-                let rehearsal = rehearsal.await.map_err(in_fixture)?;
-                let fixture = path.display().to_string();
-                let mut outcome =
-                    Outcome { step: rehearsal.step().to_string(), fixture, passed: 0, failed: 0, cases: Vec::new() };
-                for number in rehearsal.cases(&self.cases).map_err(in_fixture)? {
-                    if let Some(result) = rehearsal.run(number).await {
-                        outcome.add(global, result.map_err(in_fixture)?);
-                    }
-                }
-                Ok(outcome)
-            };
-            tokio::select! {
-                outcome = rehearse => outcome,
-                () = client::interrupted() => Err(Report::new("AR-C506", Fault::Environment, "interrupted")),
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let mut command = Command::new(config::beside("attest-agent"));
+        command.arg("rehearse").arg("--").arg(folder);
+        let files = [
+            files::in_memory("component", &component)?,
+            files::in_memory("step.toml", &manifest.bytes)?,
+            files::in_memory("test.toml", &fixture)?,
+        ];
+        let fixture = path.display().to_string();
+        let mut outcome = Outcome { step: String::new(), fixture, passed: 0, failed: 0, cases: Vec::new() };
+        let asked = Rehearse { cases: self.cases };
+        let end = OwnAgent::start(command)?.ask(&asked, &files, OnInterrupt::LetGo, |told| {
+            match told {
+                FromRehearsal::Step(step) => outcome.step = step.to_string(),
+                FromRehearsal::Case(result) => outcome.add(global, result),
+                FromRehearsal::End(end) => return ControlFlow::Break(end),
             }
+            ControlFlow::Continue(())
         })?;
+        end.map_err(|report| in_fixture(report, &path))?;
         output::print(global, "attest-run/test/v1", &outcome, || outcome.in_words());
         Ok(if outcome.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -125,8 +118,7 @@ fn read_fixture(path: &Path) -> Result<Vec<u8>, Report> {
 }
 
 /// The report, with the file that it is about, if it is about one.
-fn in_fixture(error: &RehearsalError, path: &Path) -> Report {
-    let report = error.report();
+fn in_fixture(report: Report, path: &Path) -> Report {
     match report.fault {
         Fault::Usage => output::in_file(report, path),
         _ => report,
@@ -162,10 +154,10 @@ impl Outcome {
 
 impl Row {
     fn of(result: CaseResult) -> Self {
-        let CaseResult { name, took, unmet, notes, error } = result;
+        let CaseResult { name, took_us, unmet, notes, error } = result;
         let passed = unmet.is_empty();
         let unmet = unmet.into_iter().map(|Unmet { expectation, wanted, got }| UnmetRow { expectation, wanted, got });
-        Self { name, passed, took_us: micros(took), unmet: unmet.collect(), notes, error }
+        Self { name, passed, took_us, unmet: unmet.collect(), notes, error }
     }
 
     fn in_words(&self) -> String {
@@ -183,8 +175,4 @@ impl Row {
         }
         text
     }
-}
-
-fn micros(took: Duration) -> u64 {
-    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,16 @@ use attest_evidence::name::{
 use attest_evidence::report::Report;
 use serde::{Deserialize, Serialize};
 
+/// What a client says first to an agent that it has started for itself: what else it has started. Descriptors: the TPM's
+/// connection; the broker's standard input and output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// A TPM in software.
+    pub tpm: bool,
+    /// A broker.
+    pub broker: bool,
+}
+
 /// What a client wants.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Request {

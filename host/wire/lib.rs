@@ -10,6 +10,7 @@
 //! | between | messages |
 //! |---|---|
 //! | client and agent | [`client`] |
+//! | client and an agent that rehearses a step | [`rehearsal`] |
 //! | agent and spawner | [`spawner`] |
 //! | agent and worker | [`worker`] |
 //! | agent and egress, worker and egress | [`egress`] |
@@ -23,6 +24,7 @@ pub mod client;
 pub mod compiler;
 pub mod egress;
 mod frame;
+pub mod rehearsal;
 mod revealed;
 pub mod search;
 pub mod spawner;

@@ -105,8 +105,6 @@ pub struct WorkerLimits {
 pub enum FromWorker {
     /// The component is loaded and about to run.
     Loaded {
-        /// Microseconds from the start of the process.
-        started: u64,
         /// Microseconds for loading.
         loading: u64,
     },

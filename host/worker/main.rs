@@ -8,7 +8,6 @@ use attest_worker::fence;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let started = std::time::Instant::now();
     if std::env::args_os().skip(1).eq(["--check-walls"]) {
         return check_walls();
     }
@@ -19,12 +18,11 @@ fn main() -> ExitCode {
             .map(|(channel, Compile, descriptors)| attest_worker::compile(&channel, descriptors, &Walls::all())),
         Some("--search") => attest_worker::begin::<Search>(&arguments)
             .map(|(channel, search, descriptors)| attest_worker::search(&channel, search, descriptors, &Walls::all())),
-        _ => attest_worker::begin::<Start>(&arguments).map(|(channel, start, descriptors)| {
-            attest_worker::serve(&channel, start, descriptors, started, Walls::all())
-        }),
+        _ => attest_worker::begin::<Start>(&arguments)
+            .map(|(channel, start, descriptors)| attest_worker::serve(&channel, start, descriptors, Walls::all())),
     };
     done.unwrap_or_else(|problem| {
-        eprintln!("attest-worker: {problem}. It is started by attest-run, not by hand");
+        eprintln!("attest-worker: {problem}. It is started by attest-agent, not by hand");
         ExitCode::from(2)
     })
 }

@@ -60,11 +60,9 @@ pub fn begin<T: DeserializeOwned>(arguments: &[OsString]) -> Result<(Channel, T,
 }
 
 /// Raises `walls`, then loads and runs the component.
-///
-/// `started` is when the process began.
-pub fn serve(channel: &Channel, start: Start, descriptors: Vec<OwnedFd>, started: Instant, walls: Walls) -> ExitCode {
+pub fn serve(channel: &Channel, start: Start, descriptors: Vec<OwnedFd>, walls: Walls) -> ExitCode {
     let directories: Vec<_> = start.directories.iter().map(|granted| granted.name.clone()).collect();
-    let done = match run(channel, start, descriptors, started, &walls) {
+    let done = match run(channel, start, descriptors, &walls) {
         Ok((outcome, mut seen)) => {
             let mut left = MOST_PATHS;
             let files =
@@ -134,13 +132,7 @@ fn prepare(start: Start, descriptors: Vec<OwnedFd>) -> Result<Prepared, Outcome>
 
 type Files = BTreeMap<DirectoryName, FilesSeen>;
 
-fn run(
-    channel: &Channel,
-    start: Start,
-    descriptors: Vec<OwnedFd>,
-    started: Instant,
-    walls: &Walls,
-) -> Result<(Outcome, Files), Outcome> {
+fn run(channel: &Channel, start: Start, descriptors: Vec<OwnedFd>, walls: &Walls) -> Result<(Outcome, Files), Outcome> {
     let Prepared { code, handles, arguments, limits } = prepare(start, descriptors)?;
     // Traps need signal handlers and alternative stacks, and the runtime what it waits with: set up while they still
     // can be.
@@ -159,8 +151,7 @@ fn run(
     })?;
     drop(code);
     let agent = Arc::new(Channel::new(channel.stream().try_clone().map_err(not_started)?));
-    let told = agent
-        .send(&FromWorker::Loaded { started: micros(begun.duration_since(started)), loading: micros(begun.elapsed()) });
+    let told = agent.send(&FromWorker::Loaded { loading: micros(begun.elapsed()) });
     told.map_err(|_| not_started("the agent is gone"))?;
     let running = Instant::now();
     let ended =

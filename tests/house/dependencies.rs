@@ -1,6 +1,7 @@
 //! Who may depend on whom (DESIGN §3).
 
 use super::sources;
+use crate::support::run;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -60,12 +61,27 @@ fn crates_keep_to_their_side() {
     never("attest-worker", &["tss-esapi", "attest-tpm", "rustls", "aws-lc", "sqlx", "attest-broker", "attest-agent"]);
     never("attest-agent", &["wasmtime", "cranelift", "sqlx", "attest-broker"]);
     never("attest-run", &["wasmtime-wasi", "cranelift", "sqlx", "attest-broker"]);
+    never("attest-spawner", &["tss-esapi", "attest-tpm", "wasmtime", "hyper", "rustls", "attest-agent"]);
     never("attest-worker", &["sigstore"]);
     never("attest-egress", &["sigstore"]);
     // The control: the search finds what is there.
     assert!(closure("attest-tpm").contains("tss-esapi-sys") && native.contains("tss-esapi-sys"));
     assert!(closure("attest-engine").contains("wasmtime"));
     assert!(closure("attest-broker").contains("rustls"));
+}
+
+/// What a program is linked with, each process of it has in its memory, and waits for at its start.
+#[test]
+fn programs_link_what_they_use() {
+    let needs = |program: &str| {
+        let out = run(Command::new("ldd").arg(crate::support::programs().join(program))).ok().stdout;
+        ["libtss2", "libtpms", "libcrypto"].map(|library| out.contains(library))
+    };
+    assert_eq!(needs("attest-agent"), [true, false, true]);
+    assert_eq!(needs("attest-embedded-tpm"), [false, true, true]);
+    for program in ["attest-run", "attest-broker", "attest-spawner", "attest-worker", "attest-egress"] {
+        assert_eq!(needs(program), [false; 3], "{program}");
+    }
 }
 
 /// The interfaces of Sigstore's crates break with each minor version: one crate knows them.

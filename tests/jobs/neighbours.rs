@@ -25,7 +25,7 @@ impl Shop {
         self.runner.as_user(0, &["keys", "create", "release"]).ok();
         let mut command = self.runner.hostile_command("seconds = 50", &["loop"]);
         let child = command.stderr(Stdio::piped()).spawn().unwrap();
-        wait_until(async || self.runner.workers().len() == 1).await;
+        wait_until(async || self.runner.at_work().len() == 1).await;
         child
     }
 

@@ -45,7 +45,7 @@ fn the_environment_is_measured_the_same_each_time() {
     let statement: serde_json::Value = serde_json::from_str(&one).unwrap();
     assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
     assert_eq!(statement["predicate"]["isolation"], "direct");
-    assert_eq!(statement["predicate"]["programs"].as_array().unwrap().len(), 3);
+    assert_eq!(statement["predicate"]["programs"].as_array().unwrap().len(), 4);
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn a_client_that_does_not_listen_keeps_no_step_alive() {
     let mut command = runner.hostile_command("seconds = 2\noutput_mib = 64", &["output"]);
     // Nobody reads what the step says: pipe, client and socket fill up.
     let mut client = command.stderr(Stdio::piped()).spawn().unwrap();
-    wait_until(|| runner.workers().len() == 1);
+    wait_until(|| runner.at_work().len() == 1);
     let began = Instant::now();
     wait_until(|| runner.workers().is_empty());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -29,7 +29,7 @@ fn endless_step() -> (Broker, Runner, Child) {
     super::provide(&broker, &runner);
     let mut command = runner.hostile_command("seconds = 50", &["loop"]);
     let client = command.stderr(Stdio::piped()).spawn().unwrap();
-    wait_until(|| runner.workers().len() == 1);
+    wait_until(|| runner.at_work().len() == 1);
     (broker, runner, client)
 }
 
@@ -55,7 +55,7 @@ fn a_step_outlives_a_broker_that_comes_back_in_time() {
     super::provide(&broker, &runner);
     let mut command = runner.hostile_command("seconds = 6", &["loop"]);
     let client = command.stderr(Stdio::piped()).spawn().unwrap();
-    wait_until(|| runner.workers().len() == 1);
+    wait_until(|| runner.at_work().len() == 1);
     std::thread::sleep(Duration::from_secs(1));
     broker.kill();
     std::thread::sleep(Duration::from_millis(1500));
@@ -88,7 +88,7 @@ async fn a_revoked_step_is_gone_within_a_second() {
     for by in [["--runner", "builder"], ["--secret", "dev/release/npm-token"], ["--key", "dev/release"]] {
         let mut command = runner.hostile_command("seconds = 50", &["loop"]);
         let client = command.stderr(Stdio::piped()).spawn().unwrap();
-        wait_until(|| runner.workers().len() == 1);
+        wait_until(|| runner.at_work().len() == 1);
         std::thread::sleep(Duration::from_millis(300));
         let began = Instant::now();
         broker.admin(&["lease", "revoke", by[0], by[1]]).ok();
@@ -108,7 +108,7 @@ async fn an_agent_that_is_stopped_gives_its_leases_back() {
     let (broker, mut runner) = ready();
     let mut command = runner.hostile_command("seconds = 50", &["loop"]);
     let mut client = command.stderr(Stdio::null()).spawn().unwrap();
-    wait_until(|| runner.workers().len() == 1);
+    wait_until(|| runner.at_work().len() == 1);
     runner.stop_agent();
     assert!(runner.workers().is_empty());
     assert_eq!(client.wait().unwrap().code(), Some(125));

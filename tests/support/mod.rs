@@ -41,5 +41,5 @@ use std::path::Path;
 
 /// A TPM in software whose state lies in `directory`.
 pub(crate) fn embedded(directory: &Path) -> Transport {
-    Transport::Embedded(Embedded::new(directory).with_helper(programs().join("attest-run")))
+    Transport::Embedded(Embedded::new(directory).with_program(programs().join("attest-embedded-tpm")))
 }

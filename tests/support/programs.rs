@@ -3,13 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+/// What users install.
+const INSTALLED: [&str; 7] = [
+    "attest-agent",
+    "attest-broker",
+    "attest-egress",
+    "attest-embedded-tpm",
+    "attest-run",
+    "attest-spawner",
+    "attest-worker",
+];
+
 /// The folder with the programs, as users install them.
 pub(crate) fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
         let built = Path::new(env!("CARGO_BIN_EXE_attest-run")).parent().unwrap();
         let folder = super::directory().keep();
-        for name in ["attest-run", "attest-broker", "attest-worker", "attest-egress"] {
+        for name in INSTALLED {
             std::fs::copy(built.join(name), folder.join(name))
                 .unwrap_or_else(|error| panic!("{name}: {error}. `make test` builds all programs first"));
         }
@@ -21,7 +32,7 @@ pub(crate) fn programs() -> &'static Path {
 /// The same programs with another in the worker's place.
 pub(crate) fn worker_programs(worker: &Path) -> super::Directory {
     let folder = super::directory();
-    for name in ["attest-run", "attest-broker", "attest-egress"] {
+    for name in INSTALLED.into_iter().filter(|name| *name != "attest-worker") {
         std::fs::copy(programs().join(name), folder.path().join(name)).unwrap();
     }
     std::fs::copy(worker, folder.path().join("attest-worker")).unwrap();

@@ -240,7 +240,7 @@ impl Runner {
         let agent = self.agent_pid();
         let children = std::fs::read_to_string(format!("/proc/{agent}/task/{agent}/children")).unwrap();
         let line = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
-        children.split_whitespace().find(|pid| line(pid).contains("__spawner")).unwrap().parse().unwrap()
+        children.split_whitespace().find(|pid| line(pid).contains("attest-spawner")).unwrap().parse().unwrap()
     }
 
     /// Ends the agent at once.
@@ -263,6 +263,14 @@ impl Runner {
     pub(crate) fn workers(&self) -> Vec<u32> {
         let works = |role: Option<&[u8]>| role.is_none_or(|role| role != b"--compile" && role != b"--search");
         self.processes("attest-worker", works)
+    }
+
+    /// Those of them that have been told what to do, and have raised their walls.
+    pub(crate) fn at_work(&self) -> Vec<u32> {
+        let walled = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains("\nSeccomp:\t2"))
+        };
+        self.workers().into_iter().filter(walled).collect()
     }
 
     /// Processes that send the requests of its steps.

@@ -72,10 +72,13 @@ impl Serve {
             ..Settings::default()
         };
         let broker = Arc::new(state.broker(settings).await?);
-        // Known now, not when the first step asks.
-        if let Err(error) = broker.policy().await {
-            tracing::error!(%error, "the policy in force can't be used: nothing will be granted");
-        }
+        // Known now, not when the first step asks; but nobody waits for it.
+        let compiling = Arc::clone(&broker);
+        tokio::spawn(async move {
+            if let Err(error) = compiling.policy().await {
+                tracing::error!(%error, "the policy in force can't be used: nothing will be granted");
+            }
+        });
         broker.begin_tokens().await.map_err(|error| error.report())?;
         let server =
             Server::bind(Arc::clone(&broker), self.listen, self.names).await.map_err(|error| error.report())?;

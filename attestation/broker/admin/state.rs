@@ -77,13 +77,18 @@ impl State {
     }
 
     pub(super) async fn store(&self) -> Result<Store, Report> {
+        self.check()?;
+        Store::open(&self.database(), false).await.map_err(|error| error.report())
+    }
+
+    /// It is there, and nobody else's.
+    fn check(&self) -> Result<(), Report> {
         if !self.exists() {
             let what = format!("there is no broker in {}", self.directory.display());
             return Err(Report::new("AR-B003", Fault::Environment, what)
                 .hint("`attest-broker init` makes one; `--state DIR` chooses another directory"));
         }
-        self.check_private()?;
-        Store::open(&self.database(), false).await.map_err(|error| error.report())
+        self.check_private()
     }
 
     /// Others must not look into the directory: root key and database lie there.
@@ -110,7 +115,7 @@ impl State {
     }
 
     pub(super) async fn broker(&self, settings: Settings) -> Result<Broker, Report> {
-        self.store().await?;
+        self.check()?;
         let root = RootKey::read(&self.root_key).map_err(|error| error.report())?;
         Broker::open(&self.database(), root, settings, Arc::new(SystemClock)).await.map_err(|error| error.report())
     }

@@ -1,13 +1,13 @@
 //! The end of a lease with a quote: what became of the machine while the step ran.
 
-use super::{MOST_DECISIONS, Refused};
+use super::{Challenged, MOST_DECISIONS, Refused};
 use crate::alarms::{Alarm, AlarmKind};
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::leases::answer_to_end;
 use crate::server::Refusal;
 use crate::signatures::AwsLc;
-use crate::store::{CloseEndedLease, Consumed, Exposure, LeaseUpdate, ReleaseLease, RunnerRow, ShownAtEnd};
+use crate::store::{CloseEndedLease, Exposure, LeaseUpdate, ReleaseLease, RunnerRow, ShownAtEnd};
 use attest_appraisal::{BootCounts, HostRefused, Purpose, QuotedHost};
 use attest_evidence::digest::to_hex;
 use attest_evidence::exchange::{Exchange, LeaseClose, LeaseMessage, LeaseSignal, Ledger, SecretLedger, TokenLedger};
@@ -68,27 +68,19 @@ impl Broker {
     /// The quote is not believed, or the message is not from the lease's holder. The lease goes on then, until it is ended
     /// without a quote or its heartbeats stay away.
     pub(crate) async fn close(&self, bytes: &[u8]) -> Result<(), Refusal> {
-        let (challenge, consumed) = self.take_challenge(bytes).await?;
-        let refused = match consumed {
-            Consumed::Replayed => Refused::Replayed,
-            Consumed::Fresh => {
-                let mut result = self.close_lease(bytes).await;
-                for _ in 1..MOST_DECISIONS {
-                    if !matches!(&result, Err(refused) if refused.is_stale()) {
-                        break;
-                    }
-                    result = self.close_lease(bytes).await;
-                }
-                match result {
-                    Ok(done) => return done,
-                    Err(refused) => refused,
-                }
+        let challenged = self.challenged(bytes).await?;
+        // What a decision rests on may change while it is made. Then it is made once more.
+        let mut result = self.close_lease(bytes, &challenged).await;
+        for _ in 1..MOST_DECISIONS {
+            if !matches!(&result, Err(refused) if refused.is_stale()) {
+                break;
             }
-        };
-        Err(self.refuse(&challenge, bytes, &refused).await)
+            result = self.close_lease(bytes, &challenged).await;
+        }
+        self.answer(challenged, bytes, result).await?
     }
 
-    async fn close_lease(&self, bytes: &[u8]) -> Result<Result<(), Refusal>, Refused> {
+    async fn close_lease(&self, bytes: &[u8], challenged: &Challenged) -> Result<Result<(), Refusal>, Refused> {
         let exchange = Exchange::parse(bytes)?;
         let close = LeaseClose::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
@@ -148,7 +140,7 @@ impl Broker {
         let (lease, now) = (told.lease.clone(), self.now());
         let release = ReleaseLease { lease, counter, signal, now, closing: Some(shown.0), audit: shown.1 };
         self.known_leases.forget(&told.lease);
-        match self.store.commit(release).await? {
+        match challenged.commit(release).await? {
             // What the step did, and what came to light, is so all the same.
             LeaseUpdate::Ended => {
                 let (shown, audit) = self.shown(&told, Kind::LeaseClosed)?;

@@ -1,12 +1,12 @@
 //! Redemptions: a CI token becomes a job session, once.
 
-use super::{JobRefused, Refused, VerifiedJob};
+use super::{Challenged, JobRefused, Refused, VerifiedJob};
 use crate::audit::{Entry, Kind};
 use crate::broker::Broker;
 use crate::issuers::IssuerError;
 use crate::server::Refusal;
 use crate::signatures::AwsLc;
-use crate::store::{Consumed, EndSession, OpenSession, Opened, StoreError};
+use crate::store::{EndSession, OpenSession, Opened, StoreError};
 use attest_appraisal::ci::{TokenRefused, UnverifiedToken, VerifiedToken};
 use attest_appraisal::{Purpose, QuotedHost};
 use attest_evidence::Sha256Digest;
@@ -52,18 +52,12 @@ impl Broker {
     /// # Errors
     /// The refusal, once that is on the disk.
     pub(crate) async fn redeem(&self, bytes: &[u8]) -> Result<SessionOpened, Refusal> {
-        let (challenge, consumed) = self.take_challenge(bytes).await?;
-        let refused = match consumed {
-            Consumed::Replayed => Refused::Replayed,
-            Consumed::Fresh => match self.open_session(bytes).await {
-                Ok(opened) => return Ok(opened),
-                Err(refused) => refused,
-            },
-        };
-        Err(self.refuse(&challenge, bytes, &refused).await)
+        let challenged = self.challenged(bytes).await?;
+        let result = self.open_session(bytes, &challenged).await;
+        self.answer(challenged, bytes, result).await
     }
 
-    async fn open_session(&self, bytes: &[u8]) -> Result<SessionOpened, Refused> {
+    async fn open_session(&self, bytes: &[u8], challenged: &Challenged) -> Result<SessionOpened, Refused> {
         let exchange = Exchange::parse(bytes)?;
         let request = SessionRequest::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
@@ -87,7 +81,7 @@ impl Broker {
         let clock = host.quote().clock();
         let token_digest = Sha256Digest::of(request.token.as_bytes());
         let open = OpenSession { id, runner_id: row.id, clock, token, token_digest, now, expires, audit };
-        match self.store.commit(open).await? {
+        match challenged.commit(open).await? {
             Opened::Yes => Ok(opened),
             Opened::RedeemedHere(session) if request.held.as_ref() == Some(&session) => {
                 // Its own, once more. A session that has ended is refused when it is used.
@@ -103,18 +97,12 @@ impl Broker {
     /// # Errors
     /// The refusal, once that is on the disk.
     pub(crate) async fn end_session(&self, bytes: &[u8]) -> Result<(), Refusal> {
-        let (challenge, consumed) = self.take_challenge(bytes).await?;
-        let refused = match consumed {
-            Consumed::Replayed => Refused::Replayed,
-            Consumed::Fresh => match self.close_session(bytes).await {
-                Ok(()) => return Ok(()),
-                Err(refused) => refused,
-            },
-        };
-        Err(self.refuse(&challenge, bytes, &refused).await)
+        let challenged = self.challenged(bytes).await?;
+        let result = self.close_session(bytes, &challenged).await;
+        self.answer(challenged, bytes, result).await
     }
 
-    async fn close_session(&self, bytes: &[u8]) -> Result<(), Refused> {
+    async fn close_session(&self, bytes: &[u8], challenged: &Challenged) -> Result<(), Refused> {
         let exchange = Exchange::parse(bytes)?;
         let end = SessionEnd::parse(exchange.request)?;
         let row = self.store.runner_by_key(&exchange.challenge.ak).await?.ok_or(Refused::UnknownRunner)?;
@@ -124,7 +112,7 @@ impl Broker {
         let body = json!({ "session": end.session, "runner": host.runner(), "job": job.job().map(|job| &job.key) });
         let at = self.wall();
         let audit = Entry::new(at, Kind::SessionEnded, &body)?;
-        let ended = self.store.commit(EndSession { id: end.session.clone(), at, audit }).await?;
+        let ended = challenged.commit(EndSession { id: end.session.clone(), at, audit }).await?;
         let leases = ended.ok_or(JobRefused::Ended(end.session))?;
         for lease in leases {
             tracing::info!(%lease, "a lease ended with its job");

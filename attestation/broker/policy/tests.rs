@@ -635,3 +635,11 @@ fn cases_are_held_against_a_policy() {
         assert!(matches!(Cases::parse(wrong), Err(CasesError::Malformed(_))), "{wrong}");
     }
 }
+
+#[test]
+fn both_forms_of_the_schema_say_the_same() {
+    let (schema, _) = cedar_policy::SchemaFragment::from_cedarschema_str(SCHEMA).unwrap();
+    let meant = schema.to_json_value().unwrap();
+    let is: serde_json::Value = serde_json::from_str(SCHEMA_JSON).unwrap();
+    assert!(is == meant, "schema.json should be:\n{}", serde_json::to_string_pretty(&meant).unwrap());
+}

@@ -1,12 +1,12 @@
 //! Nonces that have been used.
 
-use super::{StoreError, Transaction, seconds};
+use super::{Store, StoreError, Transaction, seconds};
 use attest_evidence::UnixSeconds;
 use attest_evidence::exchange::Nonce;
 use sqlx::SqliteConnection;
 
 /// Takes a nonce out of use, for good: the unique key decides between two that try at once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConsumeNonce {
     /// Which.
     pub nonce: Nonce,
@@ -41,5 +41,13 @@ impl Transaction for ConsumeNonce {
             .execute(&mut *connection)
             .await?;
         Ok(if inserted.rows_affected() == 1 { Consumed::Fresh } else { Consumed::Replayed })
+    }
+}
+
+impl Store {
+    /// Whether a nonce has been used.
+    pub(crate) async fn is_nonce_used(&self, nonce: &Nonce) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 FROM nonces WHERE nonce = ?").bind(nonce.as_bytes().as_slice());
+        Ok(row.fetch_optional(&self.readers).await?.is_some())
     }
 }

@@ -9,31 +9,43 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// A TPM in software, in a process of its own: no address, nobody else can connect, and its keys are not in
 /// the memory of the process that uses them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Embedded {
     directory: PathBuf,
-    helper: PathBuf,
+    program: PathBuf,
+    /// The connection to one that somebody else has started.
+    begun: Arc<Mutex<Option<UnixStream>>>,
 }
 
-/// The argument by which a program knows that it shall be the helper: it then calls
-/// [`serve_embedded`](crate::serve_embedded).
-const HELPER_ARGUMENT: &str = "__tpm";
+/// The program of the helper. It belongs beside the program that uses it.
+const PROGRAM: &str = "attest-embedded-tpm";
+
+/// The longest that its shutdown may take.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(5);
 
 impl Embedded {
-    /// The TPM whose state lies in `directory`. This program runs again as its helper.
+    /// The TPM whose state lies in `directory`.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), helper: PathBuf::from("/proc/self/exe") }
+        let own = std::env::current_exe().unwrap_or_default();
+        Self { directory: directory.into(), program: own.with_file_name(PROGRAM), begun: Arc::default() }
     }
 
-    /// The same TPM with another program as its helper.
+    /// The same TPM with a program that lies elsewhere.
     #[must_use]
-    pub fn with_helper(mut self, helper: impl Into<PathBuf>) -> Self {
-        self.helper = helper.into();
+    pub fn with_program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = program.into();
         self
+    }
+
+    /// The same TPM, which somebody has [begun](Self::begin) already.
+    #[must_use]
+    pub fn with_begun(self, connection: UnixStream) -> Self {
+        Self { begun: Arc::new(Mutex::new(Some(connection))), ..self }
     }
 
     /// Where its state lies.
@@ -41,31 +53,53 @@ impl Embedded {
         &self.directory
     }
 
-    pub(super) fn start(&self) -> Result<Helper, TpmError> {
-        let failed = |error: io::Error| TpmError::Absent {
-            transport: format!("embedded:{}", self.directory.display()),
-            reason: error.to_string(),
-        };
-        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-        let child = Command::new(&self.helper)
-            .arg(HELPER_ARGUMENT)
+    /// Starts the TPM and does not wait for it. It ends with the connection.
+    ///
+    /// # Errors
+    /// What the operating system reports.
+    pub fn begin(&self) -> io::Result<(UnixStream, Child)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Command::new(&self.program)
             .arg(&self.directory)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .process_group(0) // a terminal's Ctrl-C is for us; the helper ends with the socket
             .env_clear()
-            .spawn()
-            .map_err(failed)?;
-        let mut helper = Helper { stream: ours, child };
+            .env("OPENSSL_CONF", "/dev/null") // libtpms wants nothing that the system's file loads; reading it takes a while
+            .spawn()?;
+        Ok((ours, child))
+    }
+
+    pub(super) fn start(&self) -> Result<Helper, TpmError> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut helper = match begun {
+            Some(stream) => Helper { stream, child: None },
+            None => {
+                let (stream, child) = self.begin().map_err(|error| TpmError::Absent {
+                    transport: format!("embedded:{}", self.directory.display()),
+                    reason: format!("{}: {error}", self.program.display()),
+                })?;
+                Helper { stream, child: Some(child) }
+            }
+        };
         helper.await_ready(&self.directory)?;
         Ok(helper)
     }
 }
 
+impl PartialEq for Embedded {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.directory, &self.program) == (&other.directory, &other.program)
+    }
+}
+
+impl Eq for Embedded {}
+
 /// A running helper.
 pub(super) struct Helper {
     stream: UnixStream,
-    child: Child,
+    /// Somebody else's child, if it is not ours.
+    child: Option<Child>,
 }
 
 impl Helper {
@@ -105,20 +139,17 @@ impl Channel for Helper {
 }
 
 /// The end of the socket tells the helper to shut its TPM down; give it the time to, so that whoever opens
-/// the state next finds it free.
+/// the state next finds it free. Its own end of the socket ends when it has.
 impl Drop for Helper {
     fn drop(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let mut pause = Duration::from_micros(200);
-        while let Ok(None) = self.child.try_wait() {
-            if Instant::now() > deadline {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
-                return;
+        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.set_read_timeout(Some(LONGEST_SHUTDOWN));
+        let ended = io::copy(&mut self.stream, &mut io::sink()).is_ok();
+        if let Some(child) = &mut self.child {
+            if !ended {
+                let _ = child.kill();
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
+            let _ = child.wait();
         }
     }
 }

@@ -106,6 +106,8 @@ pub fn serve(directory: &Path) -> io::Result<()> {
     }
     drop(tpm);
     drop(lock);
+    // Nothing is said any more, but whoever waits for the state knows by it.
+    let _ = stream.shutdown(std::net::Shutdown::Both);
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! One case, from a copy of its directories to what of it was not met.
 
-use super::expect::Unmet;
 use super::fixture::{Case, GivenSecret};
 use super::folders::{Folders, read_body};
 use super::refused::RehearsalError;
@@ -11,16 +10,17 @@ use crate::agent::AgentError;
 use crate::boottime::BootInstant;
 use crate::egress::{Rehearsed, Requests};
 use crate::signing::fits;
-use crate::spawner::User;
-use crate::step::{Granted, HeldSecret, Work, check_arguments, open_directories};
+use crate::step::{Granted, HeldSecret, Work, check_arguments, open_directories, start_worker};
 use crate::worker::Served;
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::{Destination, GrantedOrigin, KeyUse, Method, PathPrefix, SecretUse, Undeclared};
 use attest_evidence::name::SecretName;
-use attest_evidence::report::{Explain as _, Fault, Report};
+use attest_evidence::report::{Explain as _, Fault};
 use attest_leaks::Values;
+use attest_spawner::User;
 use attest_step::Manifest;
 use attest_wire::client::{End, KeyAlgorithm};
+use attest_wire::rehearsal::{CaseResult, Unmet};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -32,21 +32,6 @@ const LONGEST_QUEUE: usize = 64;
 const LEASE: Duration = Duration::from_secs(2 * 3600);
 /// Most characters that are shown of what was there.
 const LONGEST_SHOWN: usize = 4000;
-
-/// What came of a case.
-#[derive(Debug)]
-pub struct CaseResult {
-    /// Its name.
-    pub name: String,
-    /// How long it took, copies included.
-    pub took: Duration,
-    /// What it expects and was not met: it has passed if that is nothing.
-    pub unmet: Vec<Unmet>,
-    /// What people should know in any case.
-    pub notes: Vec<String>,
-    /// What ended the step, if the step did not.
-    pub error: Option<Report>,
-}
 
 impl Rehearsal {
     /// Runs one of its cases; none if there are not so many.
@@ -77,9 +62,11 @@ impl Rehearsal {
         let (events, mut told) = mpsc::channel(LONGEST_QUEUE);
         let rehearsed =
             Rehearsed { servers: Box::new(servers), names: Box::new(Somewhere), in_any_place: in_any_place(case) };
+        let worker = start_worker(&self.spawner, granted.files_of).map_err(AgentError::from)?;
         let work = async {
             let work = Work {
                 spawner: &self.spawner,
+                worker,
                 patterns: &self.patterns,
                 requests: Requests::Rehearsed(rehearsed),
                 step: &self.step,
@@ -103,7 +90,8 @@ impl Rehearsal {
         let unmet = case.expect.unmet(&seen, |file| folders.read(file));
         let masked = Masked::of(case);
         let unmet = unmet.into_iter().map(|unmet| masked.unmet(unmet)).collect();
-        Ok(CaseResult { name: case.name.clone(), took: began.elapsed(), unmet, notes: seen.notes, error: seen.error })
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok(CaseResult { name: case.name.clone(), took_us, unmet, notes: seen.notes, error: seen.error })
     }
 
     fn servers(&self, case: &Case) -> Result<(Canned, Log), RehearsalError> {

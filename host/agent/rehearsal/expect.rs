@@ -7,6 +7,7 @@ use attest_evidence::Sha256Digest;
 use attest_evidence::exchange::{Method, Place};
 use attest_evidence::name::{OutputName, SecretName};
 use attest_evidence::report::Code;
+use attest_wire::rehearsal::Unmet;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -90,17 +91,6 @@ pub(super) struct RequestExpected {
 pub(super) struct SecretExpected {
     pub(super) name: SecretName,
     pub(super) place: Place,
-}
-
-/// An expectation that was not met.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unmet {
-    /// Which, as the fixture has it: `log.contains`.
-    pub expectation: String,
-    /// What was wanted.
-    pub wanted: String,
-    /// What was there.
-    pub got: String,
 }
 
 /// Those that were not met.

@@ -2,11 +2,11 @@
 
 use super::StepError;
 use crate::boottime::BootInstant;
-use crate::spawner::User;
 use crate::worker::Served;
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::{Destination, DirectoryMode, GrantedOrigin, SecretUse, Undeclared};
 use attest_evidence::name::{DirectoryName, SecretName};
+use attest_spawner::User;
 use attest_step::Manifest;
 use attest_wire::Revealed;
 use attest_wire::worker::{GrantedDirectory, GrantedKey, GrantedKeyUse, GrantedSecret, Variable};

@@ -10,10 +10,10 @@ use crate::process::{Death, Said};
 use crate::record::Record;
 use crate::screen::Screen;
 use crate::search::{LONGEST, LONGEST_AFTER_FAILURE, Moment, Searched, lend};
-use crate::spawner::Spawner;
 use crate::worker::{Deed, Worker, WorkerEnd};
 use attest_evidence::exchange::Undeclared as BlockOrReport;
 use attest_leaks::Patterns;
+use attest_spawner::{SpawnError, Spawner, Started, User};
 use attest_step::{CheckedStep, StepKind};
 use attest_wire::client::{End, Event};
 use attest_wire::egress::FromEgress;
@@ -30,6 +30,8 @@ const LONGEST_WITHOUT_EGRESS: Duration = Duration::from_secs(2);
 /// A step that shall work, and whom it works for.
 pub(crate) struct Work<'a> {
     pub(crate) spawner: &'a Spawner,
+    /// Its process, which waits for what to do.
+    pub(crate) worker: Started,
     /// What secrets look like that nobody declared.
     pub(crate) patterns: &'a Arc<Patterns>,
     /// Who sends its requests.
@@ -41,6 +43,12 @@ pub(crate) struct Work<'a> {
     pub(crate) events: &'a mpsc::Sender<Event>,
 }
 
+/// Starts a process for a step. It knows nothing yet, and takes its time to come up: that is best spent while a broker decides.
+/// Dropped, it is ended.
+pub(crate) fn start_worker(spawner: &Spawner, files_of: User) -> Result<Started, SpawnError> {
+    spawner.spawn(Spawn::Worker { file_uid: files_of.uid, file_gid: files_of.gid })
+}
+
 impl Work<'_> {
     /// Starts worker and egress, and serves them until the step has ended, one way or another.
     pub(crate) async fn run(
@@ -50,7 +58,7 @@ impl Work<'_> {
         granted: Granted,
         taken: impl Future<Output = StepError>,
     ) -> Result<End, AgentError> {
-        let Self { spawner, patterns, requests, step, code, record, events } = self;
+        let Self { spawner, worker, patterns, requests, step, code, record, events } = self;
         let Granted { secrets, http, undeclared: block, served, files_of, expires } = granted;
         let manifest = step.manifest();
         let began = Instant::now();
@@ -86,12 +94,10 @@ impl Work<'_> {
             descriptors.push(connection);
         }
         let since = Moment::now();
-        let worker = Spawn::Worker { file_uid: files_of.uid, file_gid: files_of.gid };
-        let started = spawner.spawn(worker)?;
         let mut all: Vec<BorrowedFd<'_>> = vec![code.as_fd()];
         all.extend(descriptors.iter().map(OwnedFd::as_fd));
         let mut worker =
-            Worker::begin(started, &start, &all, served).map_err(|error| StepError::NotBegun(error.to_string()))?;
+            Worker::begin(worker, &start, &all, served).map_err(|error| StepError::NotBegun(error.to_string()))?;
         drop(start);
         // Egress ends when the worker's end is closed: only the worker may hold it.
         drop(descriptors);
@@ -225,9 +231,8 @@ async fn serve_step(
         };
         match served {
             Ok(None) => {}
-            Ok(Some(Deed::Loaded { started, loading })) => {
-                let spawned = began.elapsed().saturating_sub(loading);
-                phase(told.events, "start worker", spawned.max(started)).await;
+            Ok(Some(Deed::Loaded(loading))) => {
+                phase(told.events, "start worker", began.elapsed().saturating_sub(loading)).await;
                 phase(told.events, "load", loading).await;
             }
             Ok(Some(deed)) => told.tell(deed),

@@ -91,7 +91,7 @@ impl<'a> Told<'a> {
                 self.note(|record| record.used(&key));
                 None
             }
-            Deed::Loaded { .. } => None,
+            Deed::Loaded(_) => None,
         };
     }
 

@@ -1,160 +1,22 @@
-//! The spawner: a process that starts workers and egress processes, and does nothing else.
-//!
-//! It is the first thing an agent starts. Where the agent has a user of its own, the spawner has the workers' user and
-//! keeps three capabilities: two that its children hold for a moment, so that a worker can take the file-system identity
-//! of the runner's user and egress a user of its own; and the one to end what has another user. The agent keeps none. It
-//! understands one message ([`Spawn`]), and ends what it has started when the agent ends.
+//! The spawner from inside: its whole life.
 
-use attest_evidence::report::{Explain, Fault, Report};
+use crate::{User, Users};
+use attest_wire::Channel;
 use attest_wire::spawner::{Ended, Spawn};
-use attest_wire::{Channel, WireError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Gid, Pid, PidfdFlags, Signal, Uid, pidfd_open, pidfd_send_signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
-/// A user of the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct User {
-    /// User.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
-
-/// The programs that a spawner starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Programs {
-    /// `attest-worker`.
-    pub worker: PathBuf,
-    /// `attest-egress`.
-    pub egress: PathBuf,
-}
-
-/// The users that they run as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Users {
-    /// Workers.
-    pub worker: User,
-    /// Egress processes.
-    pub egress: User,
-}
-
-/// Why nothing could be started.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SpawnError {
-    /// A program is not there.
-    #[error("`{}` can't be found", .0.display())]
-    NoProgram(PathBuf),
-    /// The spawner can't be started or has ended.
-    #[error("the spawner {what}: {reason}")]
-    Spawner {
-        /// What happened to it.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
-}
-
-impl Explain for SpawnError {
-    fn report(&self) -> Report {
-        match self {
-            Self::NoProgram(_) => Report::new("AR-W101", Fault::Environment, self.to_string())
-                .hint("attest-worker and attest-egress belong beside attest-run: install them together"),
-            Self::Spawner { .. } => Report::new("AR-W102", Fault::Environment, self.to_string()),
-        }
-    }
-}
-
-/// The argument by which a program knows that it shall be the spawner: it then calls [`serve_spawner`].
-const SPAWNER_ARGUMENT: &str = "__spawner";
-
-/// An agent's connection to its spawner.
-#[derive(Debug)]
-pub struct Spawner {
-    channel: Mutex<Channel>,
-    own_user: bool,
-}
-
-/// A process that has been started.
-pub(crate) struct Started {
-    /// The agent's end of the connection.
-    pub(crate) channel: Channel,
-    /// The process lives as long as this; how it ended comes over it.
-    pub(crate) lifeline: UnixStream,
-}
-
-impl Spawner {
-    /// Starts the spawner. To be called before anything else: it inherits what this process may do.
-    ///
-    /// # Errors
-    /// See [`SpawnError`].
-    pub fn start(programs: &Programs, users: Option<Users>) -> Result<Self, SpawnError> {
-        for program in [&programs.worker, &programs.egress] {
-            if !program.is_file() {
-                return Err(SpawnError::NoProgram(program.clone()));
-            }
-        }
-        let failed = |reason: String| SpawnError::Spawner { what: "can't be started", reason };
-        let (ours, theirs) = Channel::pair().map_err(|error| failed(error.to_string()))?;
-        let mut command = Command::new("/proc/self/exe");
-        command.arg(SPAWNER_ARGUMENT).args([&programs.worker, &programs.egress]);
-        if let Some(Users { worker, egress }) = users {
-            command.args([worker.uid, worker.gid, egress.uid, egress.gid].map(|id| id.to_string()));
-        }
-        command
-            .stdin(Stdio::from(OwnedFd::from(theirs.into_stream())))
-            .stdout(Stdio::null())
-            .process_group(0) // a terminal's Ctrl-C is for the agent, which ends its workers in good order
-            .env_clear()
-            .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-        match ours.receive::<Result<(), String>>() {
-            Ok(Ok(())) => Ok(Self { channel: Mutex::new(ours), own_user: users.is_some() }),
-            Ok(Err(reason)) => Err(failed(reason)),
-            Err(error) => Err(failed(error.to_string())),
-        }
-    }
-
-    /// Whether workers have a user of their own.
-    pub const fn has_own_user(&self) -> bool {
-        self.own_user
-    }
-
-    /// Waits until the spawner has ended.
-    pub(crate) fn gone(&self) -> io::Result<impl Future<Output = ()> + use<>> {
-        let stream = self.channel.lock().unwrap_or_else(PoisonError::into_inner).stream().try_clone()?;
-        let (tell, told) = tokio::sync::oneshot::channel();
-        // A thread that waits: to wait otherwise, the connection would have to be made non-blocking for all.
-        std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
-            // The spawner says nothing unasked, and is asked for nothing that it answers here: there is something to
-            // read when it has ended.
-            while let Err(rustix::io::Errno::INTR) = poll(&mut [PollFd::new(&stream, PollFlags::IN)], None) {}
-            let _ = tell.send(());
-        })?;
-        Ok(async {
-            let _ = told.await;
-        })
-    }
-
-    /// Starts a process.
-    pub(crate) fn spawn(&self, spawn: Spawn) -> Result<Started, SpawnError> {
-        let failed = |error: WireError| SpawnError::Spawner { what: "is gone", reason: error.to_string() };
-        let (channel, theirs) = Channel::pair().map_err(failed)?;
-        let (lifeline, held) = UnixStream::pair().map_err(|error| failed(error.into()))?;
-        self.channel
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .send_with(&spawn, &[theirs.stream().as_fd(), held.as_fd()])
-            .map_err(failed)?;
-        Ok(Started { channel, lifeline })
-    }
+/// The programs that it starts.
+struct Programs {
+    worker: PathBuf,
+    egress: PathBuf,
 }
 
 /// One process, as the spawner sees it.
@@ -172,7 +34,7 @@ struct Process {
 ///
 /// # Errors
 /// What the operating system reports when it no longer lets it work.
-pub fn serve_spawner(arguments: &[String]) -> io::Result<()> {
+pub fn serve(arguments: &[String]) -> io::Result<()> {
     let channel = Channel::at_stdin()?;
     let prepared = prepare(arguments);
     let told = channel.send(&prepared.as_ref().map(|_| ()).map_err(Clone::clone));
