@@ -13,6 +13,7 @@
 //! * [`uefi`]: what firmware measures into the event log: variables, signature databases, partitions, images.
 //! * [`ima`]: the kernel's list of what it measured, and its replay up to a quoted PCR value.
 //! * [`json`]: JSON whose members come once.
+//! * [`measurement`]: the statement about a build environment.
 //! * [`name`], [`digest`], [`hash`], [`time`], [`secret`]: the words all crates share.
 //! * [`report`]: how an error reaches a person: a code, what happened, the facts, what to do.
 #![warn(clippy::indexing_slicing)]
@@ -24,6 +25,7 @@ pub mod exchange;
 pub mod hash;
 pub mod ima;
 pub mod json;
+pub mod measurement;
 pub mod name;
 pub mod report;
 pub mod secret;

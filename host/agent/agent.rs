@@ -6,14 +6,15 @@ use crate::code::CodeCache;
 use crate::embedded::{self, BrokerStarting, EmbeddedBroker, EmbeddedError};
 use crate::enrol::EnrolError;
 use crate::exchange::GrantRefused;
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, Peer};
 use crate::keys::{KeyError, KeyStore};
 use crate::lease::Keeper;
-use crate::measure::MeasureError;
+use crate::measure::{self, MeasureError};
 use crate::measured::{Measured, MeasurementList};
 use crate::state::{Enrolment, State, StateError};
 use crate::step::StepError;
 use attest_evidence::exchange::{Isolation, user_qualifying_data};
+use attest_evidence::measurement::Claimed;
 use attest_evidence::name::BrokerId;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{PcrSelection, TpmName};
@@ -38,8 +39,10 @@ pub struct Settings {
     pub event_log: Option<Vec<u8>>,
     /// What the kernel measures, if it does: [`MeasurementList::of_kernel`].
     pub measurements: Option<MeasurementList>,
-    /// The programs that it consists of, by name: what a measurement covers.
+    /// The programs that it consists of, by name.
     pub programs: std::collections::BTreeMap<&'static str, PathBuf>,
+    /// What the admin declared: compilers and the like.
+    pub tools: Vec<PathBuf>,
     /// The program of workers.
     pub worker: PathBuf,
     /// Certificates of servers' roots for steps' requests, beside those of the system: PEM.
@@ -124,6 +127,9 @@ pub enum AgentError {
     /// What it measures.
     #[error(transparent)]
     Measure(#[from] MeasureError),
+    /// What a client says of itself has another form, or is more than can be.
+    #[error("what the client says of its environment can't be understood, or is too much")]
+    Claimed,
     /// The patterns of secrets that nobody declared.
     #[error("{0}")]
     Patterns(String),
@@ -150,6 +156,8 @@ impl Explain for AgentError {
             Self::Measure(error) => error.report(),
             Self::Patterns(_) => Report::new("AR-C607", Fault::Bug, self.to_string()),
             Self::Nonce(_) => Report::new("AR-C102", Fault::Usage, self.to_string()),
+            Self::Claimed => Report::new("AR-C302", Fault::Usage, self.to_string())
+                .hint("client and agent are of one version: install them together"),
             Self::Pcrs(_) => Report::new("AR-C103", Fault::Usage, self.to_string()),
         }
     }
@@ -340,16 +348,36 @@ impl Agent {
         })
     }
 
-    /// The statement about this environment.
+    /// The statement about this environment, for a client that says `claimed` of its own.
     ///
     /// # Errors
     /// See [`AgentError`].
-    pub async fn measure(&self) -> Result<Answer, AgentError> {
+    pub(crate) async fn measure(&self, peer: &Peer, claimed: &str) -> Result<Answer, AgentError> {
+        let claimed: Claimed = serde_json::from_str(claimed).map_err(|_| AgentError::Claimed)?;
+        if !claimed.is_in_bounds() {
+            return Err(AgentError::Claimed);
+        }
         let selection = PcrSelection::of((0..=9).chain([14]).filter_map(attest_evidence::tpm::PcrIndex::new));
         let pcrs = self.tpm.run(move |device| device.read_pcrs(selection)).await?;
-        let programs = self.settings.programs.clone();
-        let subject = crate::measure::Subject { programs, isolation: self.isolation(), pcrs };
-        let statement = crate::measure::statement(&subject)?;
+        let enrolment = self.state.enrolment()?;
+        let subject = measure::Subject {
+            programs: self.settings.programs.clone(),
+            tools: self.settings.tools.clone(),
+            isolation: self.isolation(),
+            pcrs,
+            attestation_key: enrolment.map(|enrolment| enrolment.credentials.name),
+            job: self.known_job(peer).await?,
+            claimed,
+        };
+        // It reads all of every program.
+        let statement = tokio::task::spawn_blocking(move || {
+            let statement = measure::statement(subject)?;
+            statement
+                .to_bytes()
+                .map_err(|error| MeasureError { path: "the statement".into(), reason: error.to_string() })
+        });
+        let stopped = |_| MeasureError { path: "programs".into(), reason: "stopped".to_owned() };
+        let statement = statement.await.map_err(stopped)??;
         Ok(Answer::Statement(String::from_utf8_lossy(&statement).into_owned()))
     }
 

@@ -46,6 +46,8 @@ pub struct AgentSection {
     pub egress_user: String,
     /// Certificates of servers' roots beside those of the system, PEM: of a registry of the company's own.
     pub http_roots: Option<PathBuf>,
+    /// Programs that builds use, compilers and the like: the statement about the environment has their digests.
+    pub tools: Vec<PathBuf>,
     /// Users who may make, delete and use keys by hand, and enrol; root always may.
     pub admins: Vec<String>,
 }
@@ -62,6 +64,7 @@ impl Default for AgentSection {
             worker_user: "attest-worker".to_owned(),
             egress_user: "attest-egress".to_owned(),
             http_roots: None,
+            tools: Vec::new(),
             admins: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ use attest_evidence::exchange::{
     Challenge, RawEvidence, SessionEnd, SessionOpened, SessionRequest, session_end_qualifying_data,
     session_qualifying_data, write_exchange, write_session_bound, write_session_end_bound,
 };
+use attest_evidence::measurement;
 use attest_evidence::name::JobSessionId;
 use attest_evidence::report::Escaped;
 use attest_evidence::{Malformed, Sha256Digest};
@@ -113,6 +114,17 @@ impl Jobs {
 }
 
 impl Agent {
+    /// The job of `peer`, if its token has been redeemed here.
+    ///
+    /// # Errors
+    /// What is remembered can't be read.
+    pub(crate) async fn known_job(&self, peer: &Peer) -> Result<Option<measurement::Job>, AgentError> {
+        let _changing = self.jobs().changing.lock().await;
+        let now = BootInstant::now().seconds();
+        let own = read(self.state())?.jobs.into_iter().find(|job| job.peer == *peer && job.expires > now);
+        Ok(own.map(|job| measurement::Job { session: job.session, job: job.job }))
+    }
+
     /// The session of `peer`'s job. A token that has not been redeemed yet is redeemed for it, by the runner's hook or
     /// by the first of its steps. Without a token only a session that the hook has opened is had: a process that is
     /// left of an earlier job has no token of this one.

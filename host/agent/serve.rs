@@ -290,7 +290,7 @@ impl Agent {
             }
             Request::EndJob => self.end_job(&peer).await.map(Answer::JobEnded).map_err(Refused::Agent),
             Request::Quote { nonce, pcrs } => self.user_quote(&nonce, &pcrs).await.map_err(Refused::Agent),
-            Request::Measure => self.measure().await.map_err(Refused::Agent),
+            Request::Measure { claimed } => self.measure(&peer, &claimed).await.map_err(Refused::Agent),
             Request::ListKeys => self.keys().list().map(Answer::Keys).map_err(Refused::Key),
             Request::CreateKey { stage, name, algorithm } => match admin("make keys") {
                 Ok(()) => self

@@ -23,6 +23,7 @@ struct UserFile {
     state: Option<PathBuf>,
     tpm: Option<String>,
     http_roots: Option<PathBuf>,
+    tools: Vec<PathBuf>,
 }
 
 /// Who does the work.
@@ -41,6 +42,7 @@ pub(crate) struct Direct {
     pub(crate) state: PathBuf,
     tpm: Option<OsString>,
     http_roots: Option<PathBuf>,
+    tools: Vec<PathBuf>,
 }
 
 impl Direct {
@@ -53,6 +55,9 @@ impl Direct {
         }
         if let Some(roots) = &self.http_roots {
             command.arg("--http-roots").arg(roots);
+        }
+        for tool in &self.tools {
+            command.arg("--tool").arg(tool);
         }
         command
     }
@@ -113,7 +118,7 @@ pub(crate) fn mode(global: &Global) -> Result<Mode, Report> {
     };
     let tpm = choose(global.tpm.clone().map(Into::into), "ATTEST_RUN_TPM", user.tpm.map(Into::into));
     let http_roots = path(&None, "ATTEST_RUN_HTTP_ROOTS", user.http_roots);
-    Ok(Mode::Direct(Direct { state, tpm, http_roots }))
+    Ok(Mode::Direct(Direct { state, tpm, http_roots, tools: user.tools }))
 }
 
 fn user_file() -> Result<UserFile, Report> {

@@ -48,7 +48,10 @@ pub enum Request {
         pcrs: String,
     },
     /// What is measured of this environment.
-    Measure,
+    Measure {
+        /// What the client says of its own: a `Claimed`, as JSON.
+        claimed: String,
+    },
     /// List keys.
     ListKeys,
     /// Make a key. Needs an admin.

@@ -127,6 +127,23 @@ async fn c04_the_end_of_a_job_ends_what_is_left_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_statement_about_the_environment_names_the_job_of_whoever_asks() {
+    let shop = Shop::open().await;
+    let job = |user: u32| {
+        let out = shop.attest_run(user, &[], &["measure"]).ok().stdout;
+        serde_json::from_str::<Value>(&out).unwrap()["predicate"]["job"].clone()
+    };
+    assert_eq!(job(Users::JOB), Value::Null);
+    shop.start_job(Users::JOB, 1).ok();
+    let told = job(Users::JOB);
+    let sessions = shop.scene.broker.rows("SELECT id FROM job_sessions").await;
+    assert_eq!((told["session"].as_str(), told["job"].as_str()), (Some(&*sessions[0][0]), Some("74:10001:2:1")));
+    assert_eq!(job(Users::STRANGER), Value::Null);
+    shop.attest_run(Users::JOB, &[], &["job", "end"]).ok();
+    assert_eq!(job(Users::JOB), Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_ends_here_though_the_broker_is_away() {
     let mut shop = Shop::open().await;
     shop.start_job(Users::JOB, 1).ok();

@@ -12,6 +12,7 @@ mod impostors;
 mod input;
 mod limits;
 mod manifests;
+mod measure;
 mod measured;
 mod path;
 mod rehearsals;

@@ -62,6 +62,7 @@ pub(crate) fn serve() -> Result<(), Report> {
         isolation: Isolation::Agent,
         programs: config::programs(),
         http_roots,
+        tools: section.tools,
         worker: config::spawned().worker,
         embedded_broker: None,
     };

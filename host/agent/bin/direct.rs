@@ -24,6 +24,9 @@ pub(crate) struct Direct {
     /// Certificates of servers' roots beside those of the system, PEM
     #[arg(long, value_name = "FILE")]
     http_roots: Option<PathBuf>,
+    /// A program that builds use; may be repeated
+    #[arg(long = "tool", value_name = "FILE")]
+    tools: Vec<PathBuf>,
 }
 
 impl Direct {
@@ -88,6 +91,7 @@ impl Direct {
             tpm,
             isolation: Isolation::Direct,
             programs: config::programs(),
+            tools: self.tools,
             http_roots: config::roots(self.http_roots.as_deref())?,
             worker: config::spawned().worker,
             embedded_broker: Some(config::beside("attest-broker")),
