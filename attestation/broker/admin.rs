@@ -18,6 +18,7 @@ mod runner;
 mod secret;
 mod serve;
 mod state;
+mod timestamp;
 mod who;
 
 use attest_appraisal::boot::moment_text;
@@ -93,6 +94,9 @@ enum Action {
     /// Check policies, try them, and put them in force
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Show by what this broker's timestamps are known
+    #[command(subcommand)]
+    Timestamp(timestamp::Timestamp),
 }
 
 /// Room for what recurses over a policy's rules, which are bounded in depth: the same wherever one is compiled or asked.
@@ -134,6 +138,7 @@ pub fn run(command: Command) -> ExitCode {
             Action::Secret(secret) => secret.run(global).await,
             Action::Audience(audience) => audience.run(global).await,
             Action::Policy(policy) => policy.run(global).await,
+            Action::Timestamp(timestamp) => timestamp.run(global).await,
         }
     });
     end(global.json, result)

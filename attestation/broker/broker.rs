@@ -9,6 +9,7 @@ use crate::leases::{Gathering, KnownLeases, Taken};
 use crate::policy::{Policy, PolicyError};
 use crate::refusals::Refusals;
 use crate::store::{Store, StoreError};
+use crate::timestamps::TimestampAuthority;
 use crate::tokens::TokenIssuer;
 use attest_evidence::UnixSeconds;
 use attest_evidence::report::{Explain, Report};
@@ -69,6 +70,7 @@ pub struct Broker {
     pub(crate) issuers: Issuers,
     pub(crate) boots: Boots,
     pub(crate) in_answer: InAnswer,
+    pub(crate) timestamp_authority: tokio::sync::OnceCell<Arc<TimestampAuthority>>,
     policy: RwLock<Option<Arc<Policy>>>,
     /// Held by whoever compiles a version: the others wait for it.
     compiling: tokio::sync::Mutex<()>,
@@ -127,6 +129,7 @@ impl Broker {
             issuers: Issuers::default(),
             boots: Boots::default(),
             in_answer: InAnswer::default(),
+            timestamp_authority: tokio::sync::OnceCell::new(),
             policy: RwLock::new(None),
             compiling: tokio::sync::Mutex::new(()),
             broken: Mutex::default(),

@@ -153,6 +153,8 @@ pub enum Purpose {
     Audiences,
     /// The keys that tokens are signed with.
     TokenKeys,
+    /// The key that timestamps are signed with.
+    TimestampKey,
     /// Secrets of one stage.
     Secrets(Stage),
 }
@@ -165,6 +167,7 @@ impl Purpose {
             Self::Webhook => "webhook".to_owned(),
             Self::Audiences => "audiences".to_owned(),
             Self::TokenKeys => "token-keys".to_owned(),
+            Self::TimestampKey => "timestamp-key".to_owned(),
             Self::Secrets(stage) => format!("secrets/{stage}"),
         }
     }
@@ -176,6 +179,7 @@ impl Purpose {
             Self::Webhook => "webhook's secret",
             Self::Audiences => "registration of an audience",
             Self::TokenKeys => "token key",
+            Self::TimestampKey => "timestamp key",
             Self::Secrets(_) => "secret",
         }
     }
@@ -379,7 +383,11 @@ impl BrokerKeys {
     }
 }
 
-fn authority(name: &str, id: &BrokerId, now: UnixSeconds) -> Result<(CertificateDer<'static>, KeyPair), KeyError> {
+pub(crate) fn authority(
+    name: &str,
+    id: &BrokerId,
+    now: UnixSeconds,
+) -> Result<(CertificateDer<'static>, KeyPair), KeyError> {
     let failed = |error: rcgen::Error| KeyError::Making { what: "authority", reason: error.to_string() };
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let mut params = CertificateParams::default();
@@ -393,14 +401,14 @@ fn authority(name: &str, id: &BrokerId, now: UnixSeconds) -> Result<(Certificate
 }
 
 /// From a day ago, for clocks that lag or are set back, until `days` from now.
-fn set_validity(params: &mut CertificateParams, now: UnixSeconds, days: i64) {
+pub(crate) fn set_validity(params: &mut CertificateParams, now: UnixSeconds, days: i64) {
     let moment = time::OffsetDateTime::from(now.to_system_time());
     params.not_before = moment - time::Duration::days(1);
     params.not_after = moment + time::Duration::days(days);
 }
 
 /// RFC 7468.
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let encoded = data_encoding::BASE64.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");
     let mut rest = encoded.as_str();

@@ -29,6 +29,7 @@ pub mod secrets;
 mod server;
 pub mod signatures;
 pub mod store;
+pub mod timestamps;
 pub mod tokens;
 
 pub use alarms::{Alarm, AlarmKind};

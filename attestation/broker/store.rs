@@ -16,6 +16,7 @@ mod policies;
 mod roots;
 mod runners;
 mod secrets;
+mod timestamps;
 mod writer;
 
 pub(crate) use alarms::record_alarm;
@@ -38,6 +39,7 @@ pub use runners::{
     AddEnrolment, AddToken, EnrolmentRow, FinishEnrolment, Finished, RunnerRow, SetRunnerState, TokenRow,
 };
 pub use secrets::{DeleteSecret, SealedRow, SecretListing, SetSecret};
+pub use timestamps::AddTimestampAuthority;
 pub use writer::Transaction;
 
 use crate::audit::Entry;

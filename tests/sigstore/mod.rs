@@ -3,6 +3,7 @@
 mod conformance;
 mod strangers;
 mod tampers;
+mod timestamps;
 
 use std::path::{Path, PathBuf};
 

@@ -12,6 +12,7 @@
 //! | `POST /v1/lease/watch` | sealed wish, binary | JSON `LeasesEnded`, once there is something to tell |
 //! | `POST /v1/enrolment` | JSON `EnrolmentRequest` | JSON `EnrolmentChallenge` |
 //! | `POST /v1/enrolment/activation` | JSON `ActivationRequest` | JSON `EnrolmentOutcome` |
+//! | `POST /v1/timestamp` | `TimeStampReq` (RFC 3161 §3.4) | `TimeStampResp` |
 //! | `GET /v1/health` | | nothing, if the database answers |
 //! | `GET /.well-known/openid-configuration` | | metadata of the issuer of tokens, if there is one |
 //! | `GET /.well-known/jwks.json` | | its keys |
@@ -20,11 +21,13 @@
 
 use super::Refusal;
 use crate::broker::Broker;
+use crate::timestamps::LONGEST_QUERY;
 use attest_evidence::exchange::{LONGEST_BOUND, LONGEST_EXCHANGE, LeasesEnded, USUAL_EXCHANGE};
 use attest_evidence::report::{Fault, Report};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -55,6 +58,7 @@ pub(super) fn routes(broker: Arc<Broker>) -> Router {
         .route("/v1/lease/heartbeats", post(heartbeats).layer(DefaultBodyLimit::max(LONGEST_BEATS)))
         .route("/v1/enrolment", post(begin_enrolment))
         .route("/v1/enrolment/activation", post(finish_enrolment))
+        .route("/v1/timestamp", post(timestamp).layer(DefaultBodyLimit::max(LONGEST_QUERY)))
         .route("/v1/health", get(health))
         .merge(super::discovery::routes(&broker))
         .fallback(unknown)
@@ -196,4 +200,17 @@ async fn finish_enrolment(
 async fn health(State(broker): State<Arc<Broker>>) -> Result<StatusCode, Refusal> {
     broker.store().policy_version().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// RFC 3161 §3.4. What is refused is refused in its own words, with a status of 200.
+async fn timestamp(State(broker): State<Arc<Broker>>, headers: HeaderMap, Binary(query): Binary) -> Response {
+    if headers.get(CONTENT_TYPE).is_none_or(|kind| kind != "application/timestamp-query") {
+        let report =
+            Report::new("AR-B105", Fault::Usage, "a query for a timestamp is of type application/timestamp-query");
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, Json(Refusal::of(&report))).into_response();
+    }
+    match broker.timestamp(&query).await {
+        Ok(response) => ([(CONTENT_TYPE, "application/timestamp-reply")], response).into_response(),
+        Err(error) => Refusal::from(error).into_response(),
+    }
 }
