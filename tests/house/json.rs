@@ -129,6 +129,7 @@ fn what_programs_print_is_what_the_page_says() {
         words(&["audience", "list"]),
         words(&["audience", "delete", "cloud", "--stage", "prod"]),
         words(&["audience", "rotate-key"]),
+        words(&["timestamp", "certificates"]),
     ];
     run(Command::new(programs().join("attest-broker")).args(["init", "--state", &state])).ok();
     let commands = commands.into_iter().map(|command| ("attest-run", command));
