@@ -114,6 +114,7 @@ const REJECTION: u8 = 2;
 enum NotStamped {
     BadAlg = 0,
     BadDataFormat = 5,
+    TimeNotAvailable = 14,
     UnacceptedPolicy = 15,
     UnacceptedExtension = 16,
     SystemFailure = 25,
@@ -213,6 +214,12 @@ impl TimestampAuthority {
         }
         if extensions.is_some() {
             return Err(NotStamped::UnacceptedExtension);
+        }
+        // A timestamp from outside of the certificate's time would be believed by nobody.
+        let validity = &self.chain[0].tbs_certificate.validity;
+        let [begin, end] = [validity.not_before, validity.not_after].map(|time| time.to_unix_duration().as_secs());
+        if !(begin..=end).contains(&now.0) {
+            return Err(NotStamped::TimeNotAvailable);
         }
         let mut serial = [0; 16];
         getrandom::fill(&mut serial).map_err(|_| NotStamped::SystemFailure)?;

@@ -14,7 +14,7 @@ use crate::measured::{Measured, MeasurementList};
 use crate::state::{Enrolment, State, StateError};
 use crate::step::StepError;
 use attest_evidence::exchange::{Isolation, user_qualifying_data};
-use attest_evidence::measurement::Claimed;
+use attest_evidence::measurement::{Claimed, LONGEST_STATEMENT};
 use attest_evidence::name::BrokerId;
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{PcrSelection, TpmName};
@@ -24,7 +24,7 @@ use attest_tpm::{Tpm, TpmError, Transport};
 use attest_wire::client::{Answer, Status};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 /// What an agent is started with.
 #[derive(Debug, Clone)]
@@ -353,10 +353,16 @@ impl Agent {
     /// # Errors
     /// See [`AgentError`].
     pub(crate) async fn measure(&self, peer: &Peer, claimed: &str) -> Result<Answer, AgentError> {
+        if claimed.len() > LONGEST_STATEMENT / 2 {
+            return Err(AgentError::Claimed);
+        }
         let claimed: Claimed = serde_json::from_str(claimed).map_err(|_| AgentError::Claimed)?;
         if !claimed.is_in_bounds() {
             return Err(AgentError::Claimed);
         }
+        // It reads all of every program: one at a time.
+        static MEASURING: Semaphore = Semaphore::const_new(1);
+        let _turn = MEASURING.acquire().await.map_err(|_| AgentError::Claimed)?;
         let selection = PcrSelection::of((0..=9).chain([14]).filter_map(attest_evidence::tpm::PcrIndex::new));
         let pcrs = self.tpm.run(move |device| device.read_pcrs(selection)).await?;
         let enrolment = self.state.enrolment()?;
@@ -369,7 +375,6 @@ impl Agent {
             job: self.known_job(peer).await?,
             claimed,
         };
-        // It reads all of every program.
         let statement = tokio::task::spawn_blocking(move || {
             let statement = measure::statement(subject)?;
             statement

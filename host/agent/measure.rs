@@ -8,8 +8,9 @@ use attest_evidence::measurement::{
 };
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{PcrValues, TpmName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Most bytes of a file that is measured by its text.
@@ -86,6 +87,7 @@ fn statement_in(root: &Path, subject: Subject) -> Result<Statement, MeasureError
         .iter()
         .map(|(name, path)| Ok(Resource::new(*name, digest_of(path)?)))
         .collect::<Result<Vec<_>, MeasureError>>()?;
+    let tools: BTreeSet<PathBuf> = tools.into_iter().collect();
     let tools = tools.iter().map(|path| tool(root, path)).collect::<Result<Vec<_>, _>>()?;
     let files = STEERING.iter().filter_map(|path| {
         // What can't be read is not there for a build either, as far as one can tell.
@@ -118,7 +120,10 @@ fn within(root: &Path, path: &str) -> PathBuf {
 pub(crate) fn digest_of(path: &Path) -> Result<Sha256Digest, MeasureError> {
     use sha2::Digest as _;
     let failed = |error: std::io::Error| MeasureError::new(path, error);
-    let file = std::fs::File::open(path).map_err(failed)?;
+    // Whoever may write there may put a pipe there, which nobody ever writes to.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file = std::fs::File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(MeasureError::new(path, "it is not a regular file"));
@@ -162,7 +167,8 @@ fn kernel(root: &Path) -> Result<Kernel, MeasureError> {
 
 /// A compiler or the like. One that is not there is told of, too: it may come later, and then the statement is another.
 fn tool(root: &Path, path: &Path) -> Result<Tool, MeasureError> {
-    let name = path.to_string_lossy();
+    let name = path.to_str().filter(|_| path.is_absolute());
+    let name = name.ok_or_else(|| MeasureError::new(path, "a tool is named by its whole path, in UTF-8"))?.to_owned();
     let file = within(root, &name);
     let leads_to = match file.canonicalize() {
         Ok(real) => Some(real),
@@ -170,10 +176,10 @@ fn tool(root: &Path, path: &Path) -> Result<Tool, MeasureError> {
         Err(error) => return Err(MeasureError::new(path, error)),
     };
     let Some(real) = leads_to else {
-        return Ok(Tool { path: name.into_owned(), leads_to: None, sha256: None });
+        return Ok(Tool { path: name, leads_to: None, sha256: None });
     };
     let sha256 = Some(digest_of(&real)?);
-    Ok(Tool { path: name.into_owned(), leads_to: (real != file).then(|| real.to_string_lossy().into_owned()), sha256 })
+    Ok(Tool { path: name, leads_to: (real != file).then(|| real.to_string_lossy().into_owned()), sha256 })
 }
 
 /// The members of `os-release(5)` that say which system it is.
@@ -340,6 +346,10 @@ mod tests {
         assert!(cc.leads_to.unwrap().ends_with("/usr/bin/gcc-12"));
         let refused = tool(root.path(), Path::new("/usr/bin")).unwrap_err();
         assert!(refused.to_string().contains("not a regular file"), "{refused}");
+        rustix::fs::mkfifoat(rustix::fs::CWD, within(root.path(), "/usr/bin/pipe"), 0o600.into()).unwrap();
+        let refused = tool(root.path(), Path::new("/usr/bin/pipe")).unwrap_err();
+        assert!(refused.to_string().contains("not a regular file"), "{refused}");
+        assert!(tool(root.path(), Path::new("cc")).unwrap_err().to_string().contains("whole path"));
     }
 
     #[test]

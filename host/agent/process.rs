@@ -2,7 +2,7 @@
 
 use attest_spawner::Started;
 use attest_wire::spawner::Ended;
-use attest_wire::{FrameReader, FrameWriter, WireError, split};
+use attest_wire::{Channel, FrameReader, FrameWriter, WireError, split};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::os::fd::BorrowedFd;
@@ -67,11 +67,20 @@ impl<M: DeserializeOwned + Send + 'static> Process<M> {
         started: Started,
         start: &impl Serialize,
         descriptors: &[BorrowedFd<'_>],
-    ) -> Result<Self, WireError> {
+    ) -> Result<Self, Death> {
         let Started { channel, lifeline } = started;
-        channel.send_with(start, descriptors)?;
-        let (reader, writer) = split(channel.into_stream())?;
-        let (lifeline, held) = split(lifeline)?;
+        let broken = |error: WireError| Death::NeverBegan(error.to_string());
+        match channel.send_with(start, descriptors) {
+            // It has ended before it heard anything: why comes over the lifeline.
+            Err(WireError::Closed) => {
+                let _ = lifeline.set_read_timeout(Some(LONGEST_FAREWELL));
+                let ended = Channel::new(lifeline).receive::<Ended>();
+                return Err(ended.map_or_else(broken, Death::from));
+            }
+            sent => sent.map_err(broken)?,
+        }
+        let (reader, writer) = split(channel.into_stream()).map_err(broken)?;
+        let (lifeline, held) = split(lifeline).map_err(broken)?;
         Ok(Self { messages: messages(reader), writer, lifeline, held, death: None })
     }
 

@@ -124,9 +124,11 @@ impl Client {
             let request = channel.receive_with::<Request>();
             Ok::<_, io::Error>((channel, request))
         });
+        let mut in_time = true;
         let heard = match tokio::time::timeout(LONGEST_HESITATION, &mut heard).await {
             Ok(heard) => heard,
             Err(_) => {
+                in_time = false;
                 // It ends what waits, however slowly something came.
                 let _ = handle.shutdown(std::net::Shutdown::Read);
                 heard.await
@@ -141,9 +143,10 @@ impl Client {
                 let peer = Peer::of(peer.pid, user.uid);
                 Ok(Self { request, descriptors, user, peer, reader, writer })
             }
-            Err(WireError::Closed) => Err(ServeError::Gone),
+            Err(WireError::Closed) if in_time => Err(ServeError::Gone),
             Err(error) => {
-                let refused = ServeError::Request(error.to_string());
+                let late = format!("it did not come within {} s", LONGEST_HESITATION.as_secs());
+                let refused = ServeError::Request(if in_time { error.to_string() } else { late });
                 let _ = writer.send(&Event::End(End::Failed { report: refused.report(), audit: None })).await;
                 Err(refused)
             }

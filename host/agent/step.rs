@@ -164,18 +164,26 @@ impl Agent {
             expires,
         };
         let Prepared { step, directories, .. } = prepared;
-        let patterns = patterns.await?;
-        let work = Work {
-            spawner: self.spawner(),
-            worker,
-            patterns: &patterns,
-            requests: Requests::Sent { roots: self.http_roots().to_owned() },
-            step: &step,
-            code: &code.file,
-            record: Some(&mut record),
-            events,
+        let result = match patterns.await {
+            Ok(patterns) => {
+                let work = Work {
+                    spawner: self.spawner(),
+                    worker,
+                    patterns: &patterns,
+                    requests: Requests::Sent { roots: self.http_roots().to_owned() },
+                    step: &step,
+                    code: &code.file,
+                    record: Some(&mut record),
+                    events,
+                };
+                work.run(arguments, directories, granted, taken).await
+            }
+            // The lease is ended like any other.
+            Err(error) => {
+                drop(taken);
+                Err(error)
+            }
         };
-        let result = work.run(arguments, directories, granted, taken).await;
         if let Err(AgentError::Step(StepError::NotStarted(_))) = &result {
             // Code that was not taken is made anew the next time.
             self.code_cache().forget(&component);

@@ -6,8 +6,8 @@ use crate::signing::Message;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, OutputName, SecretName};
 use attest_spawner::Started;
+use attest_wire::Revealed;
 use attest_wire::worker::{Annotation, Derived, Files, FromWorker, Level, Outcome, Signed, Start, Stream};
-use attest_wire::{Revealed, WireError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl Worker {
         start: &Start,
         descriptors: &[BorrowedFd<'_>],
         served: Served,
-    ) -> Result<Self, WireError> {
+    ) -> Result<Self, Death> {
         Ok(Self { process: Process::begin(started, start, descriptors)?, served, message: None })
     }
 

@@ -15,7 +15,11 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The longest that an agent of our own may take to let go of what it has, once it has said how it ended.
+const LONGEST_TEARDOWN: Duration = Duration::from_secs(10);
 
 /// Whom to ask. An agent of our own comes up while the question is put together.
 pub(crate) enum Asking {
@@ -193,7 +197,11 @@ impl OwnAgent {
                 };
                 if let ControlFlow::Break(end) = hear(event) {
                     // Its connection ends when it has let go of what it had; a TPM's lock is waited for by whoever comes next.
-                    while reader.receive::<E>().await.is_ok() {}
+                    let gone = async { while reader.receive::<E>().await.is_ok() {} };
+                    tokio::select! {
+                        _ = tokio::time::timeout(LONGEST_TEARDOWN, gone) => {}
+                        () = &mut interrupted, if !stopping => {}
+                    }
                     return Ok(end);
                 }
             }

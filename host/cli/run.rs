@@ -143,7 +143,6 @@ impl Run {
         let (component, inside) = files::open_component(&self.component)?;
         let manifest = files::find_manifest(self.manifest.as_deref(), &self.component, inside)?
             .ok_or_else(|| files::no_manifest(&self.component))?;
-        let asking = Asking::begin(global, true)?;
         let mut descriptors = vec![component.into(), files::in_memory("step.toml", &manifest.bytes)?];
         let mut names = Vec::with_capacity(self.directories.len());
         for (name, path) in self.directories {
@@ -151,6 +150,8 @@ impl Run {
             names.push(name);
         }
         let token = ci::token(&self.audience)?;
+        // Only now: an agent does not wait long for what it is asked, and a CI system may take its time with a token.
+        let asking = Asking::begin(global, true)?;
         let request = Request::Run { arguments: self.arguments, stage: self.stage, directories: names, token };
         asking.ask(&request, &descriptors, |event| seen.hear(event))
     }

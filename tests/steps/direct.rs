@@ -118,3 +118,22 @@ fn a_broker_of_one_s_own_asks_for_no_ci_token() {
         run(&mut command).ok();
     }
 }
+
+/// What the process said when it ended is told, though it ended before it heard what it should do.
+#[test]
+fn a_worker_that_does_not_come_up_is_told_with_its_reason() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = crate::support::directory();
+    // The same program in another role compiles: that it shall.
+    let worker = home.path().join("worker");
+    let genuine = programs().join("attest-worker");
+    let script = format!("#!/bin/sh\ncase $1 in --compile) exec {} \"$@\";; *) exit 7;; esac\n", genuine.display());
+    std::fs::write(&worker, script).unwrap();
+    std::fs::set_permissions(&worker, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = crate::support::worker_programs(&worker);
+    let mut command = Command::new(folder.path().join("attest-run"));
+    command.arg(step("hello").join("hello.wasm")).env_clear().env("HOME", home.path());
+    let out = run(&mut command);
+    assert_eq!(out.status, 125, "{}", out.stderr);
+    assert!(out.stderr.contains("its process ended with status 7"), "{}", out.stderr);
+}

@@ -70,6 +70,8 @@ fn what_steers_a_build_is_named_and_its_value_is_not_told() {
         ("NODE_OPTIONS", "--require ./hook.js"),
         ("PIP_INDEX_URL", &index),
         ("npm_config_registry", "x"),
+        ("npm_config__password", password),
+        ("YARN_NPM_AUTH_TOKEN", password),
         ("HARMLESS", "1"),
     ];
     let out = measure(home.path(), &variables, &[]).ok().stdout;
@@ -78,6 +80,8 @@ fn what_steers_a_build_is_named_and_its_value_is_not_told() {
     let names: Vec<_> = claimed.variables.keys().map(String::as_str).collect();
     assert_eq!(names, ["NODE_OPTIONS", "PATH", "PIP_INDEX_URL", "npm_config_registry"]);
     assert_eq!(claimed.variables["NODE_OPTIONS"], Sha256Digest::of(b"--require ./hook.js"));
+    // The same index, whoever may fetch from it.
+    assert_eq!(claimed.variables["PIP_INDEX_URL"], Sha256Digest::of(b"https://pypi.example/simple"));
     assert_eq!(claimed.files.keys().collect::<Vec<_>>(), ["~/.npmrc"]);
     // More than any build needs is refused, and not cut off.
     let many: Vec<String> = (0..600).map(|number| format!("PIP_{number}")).collect();

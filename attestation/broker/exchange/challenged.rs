@@ -44,8 +44,9 @@ impl Challenged {
 
     /// Uses its nonce up, if nothing came of it.
     async fn use_up(&self) -> Result<(), StoreError> {
-        if !self.used_up.swap(true, Ordering::Relaxed) {
+        if !self.used_up.load(Ordering::Relaxed) {
             self.store.commit(self.consume.clone()).await?;
+            self.used_up.store(true, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Serves the jobs of this machine, until it is told to end.
@@ -71,11 +72,14 @@ pub(crate) fn serve() -> Result<(), Report> {
         .enable_all()
         .build()
         .map_err(|error| Report::new("AR-C504", Fault::Environment, error.to_string()))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let agent = Arc::new(Agent::start(settings, spawner, None).await.map_err(|error| error.report())?);
         tracing::info!(socket = %section.socket.display(), "serving");
         agent.serve(socket, Admins::new(admins), until_told()).await.map_err(|error| error.report())
-    })
+    });
+    // Whatever still reads a file is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
 }
 
 fn find(name: &str) -> Result<uzers::User, Report> {
