@@ -374,9 +374,8 @@ mod tests {
             changed("{\"path\":\"/a\"},{\"path\":\"/b\"}", "{\"path\":\"/b\"},{\"path\":\"/a\"}"),
             NotAStatement::Order("tools")
         );
-        let long = "x".repeat(257);
-        let claimed = format!("\"variables\":{{\"{long}\":\"{}\"}}", "00".repeat(32));
-        assert_eq!(changed("\"variables\":{}", &claimed), NotAStatement::Claimed);
+        let workspace = "\"variables\":{},\"files\":{},\"workspace\":{\"commit\":\"main\",\"dirty\":false}";
+        assert_eq!(changed("\"variables\":{},\"files\":{}", workspace), NotAStatement::Claimed);
         assert_eq!(Statement::parse(&vec![b' '; 300_000]).unwrap_err(), NotAStatement::TooLong(300_000));
     }
 }
