@@ -6,6 +6,7 @@
 //! * [`VerifiedEndorsement`]: a certificate that leads to one of the [`Roots`], and the [`TpmClass`] that root
 //!   stands for;
 //! * [`VerifiedQuote`]: a quote by that key, for this request, over exactly these PCRs;
+//! * [`CertifiedKey`]: another key of that TPM, that can't leave it;
 //! * [`ci::VerifiedToken`]: what a CI system has said of a job;
 //! * [`AppraisedHost`]: the machine behind it. The broker grants nothing without one;
 //! * [`ear::VerifiedEar`]: what a verifier, ours or another, has concluded and signed.
@@ -13,6 +14,7 @@
 
 pub mod boot;
 mod certificate;
+mod certified;
 pub mod ci;
 pub mod ear;
 mod endorsement;
@@ -28,6 +30,7 @@ pub mod signature;
 pub use certificate::{
     CertificateRefused, Manufacturer, Specification, StoredCertificate, TpmClass, TpmDescription, VerifiedEndorsement,
 };
+pub use certified::{CertificationRefused, CertifiedKey, RawCertification};
 pub use endorsement::{EndorsementRefused, ProvenEndorsement};
 pub use host::{
     AppraisedHost, Continuity, ContinuityRefused, EnrolledRunner, HostEvidence, HostRefused, MeasuredSoFar, Purpose,

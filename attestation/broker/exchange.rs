@@ -4,12 +4,15 @@ mod challenged;
 mod closing;
 mod grant;
 mod job;
+mod leased;
 mod session;
 mod token;
 mod verdict;
 
+use grant::Handles;
 pub use grant::{Grant, GrantError};
 pub use job::{Job, JobRefused, VerifiedJob};
+use leased::LeasedKeys;
 use session::SessionRefused;
 use token::MintRefused;
 use verdict::Concluded;
@@ -26,7 +29,8 @@ use crate::signatures::AwsLc;
 use crate::store::{RecordAlarm, RunnerRow, StoreError, Transaction, record};
 use attest_appraisal::ear::{Ear, EarRefused};
 use attest_appraisal::{
-    AppraisedHost, Continuity, HostEvidence, HostRefused, MeasurementsRefused, Purpose, QuoteRefused, QuotedHost,
+    AppraisedHost, CertificationRefused, Continuity, HostEvidence, HostRefused, MeasurementsRefused, Purpose,
+    QuoteRefused, QuotedHost,
 };
 use attest_evidence::exchange::logs::Logs;
 use attest_evidence::exchange::{
@@ -93,6 +97,7 @@ impl Broker {
         let host = QuotedHost::verify(&exchange, Purpose::Grant, request.isolation, &row.runner, &AwsLc)?;
         let (host, references_version) = self.appraise(host, row.id, &exchange.evidence.logs).await?;
         let job = VerifiedJob::identify(self, request.session.as_ref(), host.quoted(), row.id).await?;
+        let leased = LeasedKeys::verify(&request, &row.runner.key, &self.keys)?;
         let policy = self.policy().await?;
         let mut decision = Decision::ask(&policy, &host, &job, &request);
         if let Err(Denied::Policy { explanation, .. }) = &mut decision {
@@ -101,7 +106,8 @@ impl Broker {
         let decision = decision?;
         let secrets = self.open_secrets(&request).await?;
         let minting = self.minting(&host, &job, &request).await?;
-        let grant = Grant::issue(self, &host, &job, &decision, &request, &secrets, minting.as_ref())?;
+        let handles = Handles { leased: &leased, values: &secrets, minting: minting.as_ref() };
+        let grant = Grant::issue(self, &host, &job, &decision, &request, &handles)?;
 
         let (references, nonce) = (references_version, &exchange.challenge.nonce);
         let concluded = Concluded { host: &host, job: &job, decision: &decision, request: &request, nonce, references };
@@ -307,6 +313,8 @@ pub(crate) enum Refused {
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error(transparent)]
+    Key(#[from] CertificationRefused),
+    #[error(transparent)]
     Session(#[from] SessionRefused),
     #[error("this component has had {} in CI job {job}", if *most == 1 { "its lease".to_owned() } else { format!("its {most} leases") })]
     SecondLease { job: String, first: LeaseId, most: u32 },
@@ -333,7 +341,7 @@ impl Refused {
             Self::Logs(_) => true,
             // A store may refuse before the quote is looked at, and nothing is claimed by that.
             Self::Store(_) => false,
-            Self::Job(_) | Self::Session(_) | Self::SecondLease { .. } => true,
+            Self::Job(_) | Self::Key(_) | Self::Session(_) | Self::SecondLease { .. } => true,
             Self::Policy(_)
             | Self::Denied(_)
             | Self::NoSecret(_)
@@ -385,6 +393,7 @@ impl Explain for Refused {
             Self::Host(refused) => refused.report(),
             Self::Logs(unusable) => unusable.report(),
             Self::Job(refused) => refused.report(),
+            Self::Key(refused) => refused.report(),
             Self::Session(refused) => refused.report(),
             Self::SecondLease { first, .. } => report("AR-J305", Fault::Identity).fact("first lease", first).hint(
                 "a component gets one lease in a job. If the job runs it once only, another step of it ran it first: tell whoever runs the broker",

@@ -4,9 +4,10 @@ use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
 use attest_appraisal::AttestationKey;
 use attest_appraisal::ear::{Ear, EarAlgorithm};
-use attest_evidence::exchange::{ChallengeKey, GRANT_DOMAIN, GrantBody, Pins, SignedGrant};
+use attest_evidence::exchange::{ChallengeKey, GRANT_DOMAIN, GrantBody, KeyOpening, Pins, SignedGrant};
 use attest_evidence::name::{BrokerId, RunnerName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::tpm::{TpmName, authority_public, authorization};
 use attest_evidence::{SecretBytes, Sha256Digest, UnixSeconds};
 use data_encoding::BASE64URL_NOPAD;
 use hkdf::Hkdf;
@@ -205,6 +206,7 @@ pub struct BrokerKeys {
     ak_authority_key: KeyPair,
     grant: p256::ecdsa::SigningKey,
     grant_public: Vec<u8>,
+    authority: TpmName,
     challenge: ChallengeKey,
 }
 
@@ -268,6 +270,9 @@ impl BrokerKeys {
         };
         let grant = p256::ecdsa::SigningKey::from_pkcs8_der(&keys.grant).map_err(|_| refused())?;
         let grant_public = grant.verifying_key().to_public_key_der().map_err(|_| refused())?.into_vec();
+        let point = grant.verifying_key().to_sec1_point(false);
+        let coordinate = |bytes: Option<&p256::FieldBytes>| bytes.map(|bytes| (*bytes).into()).ok_or_else(refused);
+        let authority = TpmName::of(&authority_public(&coordinate(point.x())?, &coordinate(point.y())?));
         Ok(Self {
             id: stored.id,
             root,
@@ -277,6 +282,7 @@ impl BrokerKeys {
             ak_authority_key: key_pair(&keys.ak_authority)?,
             grant,
             grant_public,
+            authority,
             challenge: ChallengeKey::new(keys.challenge),
         })
     }
@@ -306,6 +312,11 @@ impl BrokerKeys {
         &self.grant_public
     }
 
+    /// The grant key as TPMs name it: what policies of keys ask for.
+    pub const fn authority(&self) -> &TpmName {
+        &self.authority
+    }
+
     /// The key of challenges.
     pub const fn challenge(&self) -> &ChallengeKey {
         &self.challenge
@@ -316,6 +327,13 @@ impl BrokerKeys {
         let body = body.to_bytes();
         let signature: p256::ecdsa::Signature = self.grant.sign(&[GRANT_DOMAIN, &body].concat());
         SignedGrant { body: &body, signature: signature.to_bytes().into() }.to_bytes()
+    }
+
+    /// Signs what opens a key in a TPM, with the key that signs grants and verdicts. None is taken for another: these are 68
+    /// bytes, the 33rd of which is 0x80 or more, for the expiration is negative. A grant is longer, and a verdict is ASCII.
+    pub(crate) fn sign_opening(&self, nonce: &[u8; 32], seconds: u32, reference: &Sha256Digest) -> KeyOpening {
+        let signature: p256::ecdsa::Signature = self.grant.sign(&authorization(nonce, seconds, reference));
+        KeyOpening { seconds, signature: signature.to_bytes().into() }
     }
 
     /// Signs an attestation result, with the key that signs grants. The two are never taken for each other: a grant's bytes

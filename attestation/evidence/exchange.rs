@@ -33,7 +33,8 @@ pub use enrolment::{
     RunnerState, TokenError,
 };
 pub use grant::{
-    GRANT_DOMAIN, GrantBody, GrantedKey, GrantedSecret, GrantedToken, HPKE_INFO, SealedSecret, SignedGrant, Undeclared,
+    GRANT_DOMAIN, GrantBody, GrantedKey, GrantedSecret, GrantedToken, HPKE_INFO, KeyOpening, SealedSecret, SignedGrant,
+    Undeclared,
 };
 pub use lease::{
     EndedLease, LEASE_EXPORT, LeaseClose, LeaseMessage, LeaseSignal, LeaseWatch, LeaseWords, LeasesEnded, MOST_LEASES,
@@ -44,8 +45,8 @@ pub use ledger::{
     TokenLedger, UndeclaredFinding,
 };
 pub use request::{
-    BoundDirectory, DirectoryMode, Isolation, KeyFormat, KeyRequest, KeyUse, OriginRequest, Request, SecretRequest,
-    SecretUse, StepIdentity, TokenRequest,
+    BoundDirectory, DirectoryMode, Isolation, KeyFormat, KeyRequest, KeyUse, LeasedKey, OriginRequest, Request,
+    SecretRequest, SecretUse, StepIdentity, TokenRequest, key_certification_data,
 };
 pub use session::{SessionEnd, SessionOpened, SessionRequest, session_end_qualifying_data, session_qualifying_data};
 

@@ -7,6 +7,7 @@ mod attest;
 mod banks;
 mod credential;
 mod pcr;
+mod policy;
 mod public;
 mod scheme;
 mod signature;
@@ -16,6 +17,7 @@ pub use attest::{Attest, Attested, BankSelection, Certified, ClockInfo, QuoteInf
 pub use banks::PcrBanks;
 pub use credential::{Credential, CredentialError, make_credential};
 pub use pcr::{PcrIndex, PcrSelection, PcrSelectionError, PcrValues};
+pub use policy::{KeyPolicy, PcrState, authority_public, authorization, expiration};
 pub use public::{Attributes, Protection, Public, PublicKey, TpmName};
 pub use scheme::{SigningAlgorithm, SigningScheme};
 pub use signature::{Signature, SignatureValue, fixed};

@@ -1,13 +1,16 @@
 //! The TPM itself, as the thread that owns it sees it.
 
 mod attestation;
+mod command;
 mod endorsement;
 mod keys;
+mod leased;
 mod seal;
 
 pub use attestation::{AttestationKey, Credentials, QuoteOutput};
 pub use endorsement::Endorsed;
 pub use keys::{DerivationKey, SigningKey, StoredKey};
+pub use leased::{AwaitingSession, KeyTicket, Opening};
 pub use seal::Sealed;
 
 use crate::error::TpmError;
@@ -28,6 +31,8 @@ use tss_esapi::traits::Marshall as _;
 /// An open TPM. Used by one thread; see [`Tpm`](crate::Tpm) for the handle that others hold.
 pub struct Device {
     context: Context,
+    /// The same way to the TPM, for commands that the library does not know.
+    raw: Counted,
     /// The way to the TPM, to be lent.
     spare: Lent,
     guard: Guard,
@@ -41,6 +46,10 @@ pub struct Device {
     storage_root: Option<KeyHandle>,
     /// The key used last, still loaded: a step signs many files with one key.
     loaded: Option<(TpmName, KeyHandle)>,
+    /// The same of keys that obey their lease, which the library does not know of. There is one of either.
+    leased: Option<(TpmName, u32)>,
+    /// The session in which these sign.
+    policy_session: Option<u32>,
     /// Values that the last quote agreed with.
     pcrs: Option<PcrValues>,
 }
@@ -119,10 +128,13 @@ impl Device {
         let broken = |error: std::io::Error| TpmError::Broken { command: "opening", reason: error.to_string() };
         let mut spare = channel.lend().map_err(broken)?;
         spare.protection = protection;
+        let raw = channel.lend().map_err(broken)?.channel();
+        let raw = Counted { channel: raw, commands: Arc::clone(&commands) };
         let channel = Box::new(Counted { channel, commands: Arc::clone(&commands) });
         let (context, failure) = open_context(channel)?;
         let mut device = Self {
             context,
+            raw,
             spare,
             guard: Guard::Password,
             failure,
@@ -132,6 +144,8 @@ impl Device {
             attestation_key: None,
             storage_root: None,
             loaded: None,
+            leased: None,
+            policy_session: None,
             pcrs: None,
         };
         if protection == SessionProtection::Salted {
@@ -329,8 +343,9 @@ impl Device {
 /// Sessions that stay open are closed while there is still a context to close them with.
 impl Drop for Device {
     fn drop(&mut self) {
-        if let Some((_, handle)) = self.loaded.take() {
-            self.flush(handle.into());
+        self.unload();
+        if let Some(session) = self.policy_session.take() {
+            self.flush_raw(session);
         }
         if let Guard::Salted(session) = std::mem::replace(&mut self.guard, Guard::Password) {
             self.flush(SessionHandle::from(session).into());

@@ -3,7 +3,7 @@
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::TpmName;
 use std::path::PathBuf;
-use tss_esapi::constants::response_code::Tss2ResponseCodeKind;
+use tss_esapi::constants::response_code::{Tss2ResponseCode, Tss2ResponseCodeKind};
 
 /// An operation of the TPM that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +77,12 @@ pub enum TpmError {
     /// The policy of sealed data does not hold.
     #[error("the sealed data's policy does not hold: the boot state has changed")]
     PolicyFailed,
+    /// What was shown is no authority's word for this key and this session.
+    #[error("the TPM does not take the broker's signature for this key")]
+    NotAuthorized,
+    /// The time for which an authority signed is over, or the TPM was reset since.
+    #[error("the TPM does not use the key any more: the time that the broker signed for is over")]
+    LeaseOver,
     /// The connection to the TPM broke.
     #[error("the connection to the TPM broke during {command}: {reason}")]
     Broken {
@@ -110,15 +116,24 @@ impl TpmError {
         if let Some(reason) = broke {
             return Self::Broken { command, reason };
         }
-        if let tss_esapi::Error::Tss2Error(code) = error {
-            match code.kind() {
-                Some(Tss2ResponseCodeKind::Lockout) => return Self::LockedOut,
-                Some(Tss2ResponseCodeKind::PolicyFail | Tss2ResponseCodeKind::PcrChanged) => return Self::PolicyFailed,
-                Some(Tss2ResponseCodeKind::Integrity) => return Self::ForeignKey,
-                _ => {}
-            }
+        match error {
+            tss_esapi::Error::Tss2Error(code) => Self::from_code(command, code),
+            error => Self::Command { command, reason: error.to_string() },
         }
-        Self::Command { command, reason: error.to_string() }
+    }
+
+    /// The error for the TPM's `code` in answer to `command`.
+    pub(crate) fn from_code(command: &'static str, code: Tss2ResponseCode) -> Self {
+        match code.kind() {
+            Some(Tss2ResponseCodeKind::Lockout) => Self::LockedOut,
+            Some(Tss2ResponseCodeKind::PolicyFail | Tss2ResponseCodeKind::PcrChanged) => Self::PolicyFailed,
+            Some(Tss2ResponseCodeKind::Integrity) => Self::ForeignKey,
+            Some(Tss2ResponseCodeKind::Expired) => Self::LeaseOver,
+            Some(Tss2ResponseCodeKind::Signature) if command == "TPM2_PolicySigned" => Self::NotAuthorized,
+            // A ticket is one of this TPM since its last reset, or none (Part 3 §23.5.1).
+            Some(Tss2ResponseCodeKind::Ticket) => Self::LeaseOver,
+            _ => Self::Command { command, reason: tss_esapi::Error::Tss2Error(code).to_string() },
+        }
     }
 }
 
@@ -151,6 +166,9 @@ impl Explain for TpmError {
             Self::ForeignKey => report("AR-T109", Fault::Environment).hint("delete the key and create it again"),
             Self::PcrsUnstable(_) => report("AR-T110", Fault::Environment).hint("something extends PCRs all the time: find out what"),
             Self::PolicyFailed => report("AR-T111", Fault::Refused).hint("boot into the state it was sealed in, or seal it again"),
+            Self::NotAuthorized => report("AR-T118", Fault::Refused)
+                .hint("the key was made for another broker, or the broker has another key now: `attest-run keys rotate`"),
+            Self::LeaseOver => report("AR-T119", Fault::Refused).hint("run the step again: a key is used while its lease lasts"),
             Self::Broken { .. } => report("AR-T112", Fault::Environment).hint("the next command opens a new connection: try again. `attest-run doctor` shows whether it comes back"),
             Self::Command { .. } => report("AR-T113", Fault::Environment).hint("`attest-run doctor` shows the TPM's state"),
             Self::QueueFull(_) => report("AR-T114", Fault::Environment).hint("try again: too many steps ask at once"),

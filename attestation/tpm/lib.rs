@@ -11,6 +11,7 @@
 //! | [`Device::activate`] | proof that AK and EK share a TPM |
 //! | [`Device::quote`] | signed PCR values |
 //! | [`Device::create_signing_key`], [`Device::sign`], [`Device::certify`] | P-256 keys that never leave |
+//! | [`Device::create_leased_key`], [`Device::begin_lease`], [`Device::open_lease`], [`Device::sign_leased`] | the same, for as long as a broker has signed |
 //! | [`Device::create_derivation_key`], [`Device::derive`] | HMAC keys that never leave |
 //! | [`Device::lend`], [`Device::borrowed`] | the TPM in the hands of a process that ends with its secrets |
 //! | [`Device::seal`], [`Device::unseal`] | bytes that only this boot state opens |
@@ -24,7 +25,8 @@ mod thread;
 mod transport;
 
 pub use device::{
-    AttestationKey, Credentials, DerivationKey, Device, Endorsed, Handles, QuoteOutput, Sealed, SigningKey, StoredKey,
+    AttestationKey, AwaitingSession, Credentials, DerivationKey, Device, Endorsed, Handles, KeyTicket, Opening,
+    QuoteOutput, Sealed, SigningKey, StoredKey,
 };
 pub use error::TpmError;
 pub use library_log::silence_library_log;

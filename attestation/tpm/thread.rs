@@ -94,6 +94,16 @@ impl Tpm {
         answer.await.map_err(|_| TpmError::Closed)?
     }
 
+    /// Has `work` run on the TPM's thread some time, if there is room for it and the TPM can be used. Nobody hears of it.
+    pub fn later(&self, work: impl FnOnce(&mut Device) + Send + 'static) {
+        let job: Job = Box::new(|device| {
+            if let Ok(device) = device {
+                work(device);
+            }
+        });
+        let _ = self.jobs.try_send(job);
+    }
+
     /// Commands that this TPM was sent since it was opened.
     pub fn commands(&self) -> u64 {
         self.commands.load(Ordering::Relaxed)

@@ -9,6 +9,7 @@ use crate::exchange::GrantRefused;
 use crate::jobs::{Jobs, Peer};
 use crate::keys::{KeyError, KeyStore};
 use crate::lease::Keeper;
+use crate::leased::Authority;
 use crate::measure::{self, MeasureError};
 use crate::measured::{Measured, MeasurementList};
 use crate::state::{Enrolment, State, StateError};
@@ -23,7 +24,7 @@ use attest_spawner::{SpawnError, Spawner};
 use attest_tpm::{Tpm, TpmError, Transport};
 use attest_wire::client::{Answer, Status};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use tokio::sync::{Mutex, Semaphore};
 
 /// What an agent is started with.
@@ -67,7 +68,7 @@ pub struct Agent {
     boot: BootLog,
     measured: Measured,
     code: Arc<CodeCache>,
-    patterns: LatePatterns,
+    patterns: Arc<Patterns>,
 }
 
 /// The broker that an agent runs itself.
@@ -84,6 +85,8 @@ pub(crate) struct Link {
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) broker: BrokerId,
     pub(crate) grant_key: Vec<u8>,
+    /// The same as a TPM knows it.
+    pub(crate) authority: Authority,
     pub(crate) ak_name: TpmName,
     ak: Vec<u8>,
 }
@@ -130,9 +133,6 @@ pub enum AgentError {
     /// What a client says of itself has another form, or is more than can be.
     #[error("what the client says of its environment can't be understood, or is too much")]
     Claimed,
-    /// The patterns of secrets that nobody declared.
-    #[error("{0}")]
-    Patterns(String),
     /// A nonce that is too short to be fresh, or too long.
     #[error("a nonce has 8 to 64 bytes, this has {0}")]
     Nonce(usize),
@@ -154,26 +154,11 @@ impl Explain for AgentError {
             Self::Spawn(error) => error.report(),
             Self::Step(error) => error.report(),
             Self::Measure(error) => error.report(),
-            Self::Patterns(_) => Report::new("AR-C607", Fault::Bug, self.to_string()),
             Self::Nonce(_) => Report::new("AR-C102", Fault::Usage, self.to_string()),
             Self::Claimed => Report::new("AR-C302", Fault::Usage, self.to_string())
                 .hint("client and agent are of one version: install them together"),
             Self::Pcrs(_) => Report::new("AR-C103", Fault::Usage, self.to_string()),
         }
-    }
-}
-
-/// Patterns that are made when a step needs them first, while its broker decides: it takes some milliseconds.
-#[derive(Clone, Default)]
-pub(crate) struct LatePatterns(Arc<OnceLock<Result<Arc<Patterns>, String>>>);
-
-impl LatePatterns {
-    /// Makes them, unless they are made or being made.
-    pub(crate) fn begin(&self) -> impl Future<Output = Result<Arc<Patterns>, AgentError>> + use<> {
-        let cell = Arc::clone(&self.0);
-        let making = move || cell.get_or_init(|| Patterns::new().map_err(|error| error.to_string())).clone();
-        let made = tokio::task::spawn_blocking(making);
-        async { made.await.unwrap_or_else(|error| Err(error.to_string())).map_err(AgentError::Patterns) }
     }
 }
 
@@ -203,7 +188,7 @@ impl Agent {
         }
         let key = keys.code_key(settings.isolation).await?;
         let code = Arc::new(CodeCache::open(state.path().join("code"), &settings.worker, key)?);
-        let patterns = LatePatterns::default();
+        let patterns = Patterns::new();
         Ok(Self { settings, state, tpm, keys, spawner, embedded, link, jobs, boot, measured, code, patterns })
     }
 
@@ -240,7 +225,7 @@ impl Agent {
     }
 
     /// What secrets look like that nobody declared.
-    pub(crate) const fn patterns(&self) -> &LatePatterns {
+    pub(crate) const fn patterns(&self) -> &Arc<Patterns> {
         &self.patterns
     }
 
@@ -289,11 +274,13 @@ impl Agent {
         let ak_name = credentials.name.clone();
         self.tpm.run(move |device| device.use_attestation_key(&credentials)).await?;
         let keeper = Keeper::new(Arc::clone(&client));
+        let authority = Authority::of(&enrolment.grant_key).ok_or(GrantRefused::Signature)?;
         let link = Arc::new(Link {
             client,
             keeper,
             broker: enrolment.broker,
             grant_key: enrolment.grant_key,
+            authority,
             ak_name,
             ak: enrolment.ak,
         });

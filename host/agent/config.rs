@@ -1,13 +1,11 @@
-//! Where an admin has decided what an agent has: `/etc/attest-run/config.toml`. And what every agent has.
+//! What an agent is configured with: by an admin, in `/etc/attest-run/config.toml`, or by what it finds on its machine.
 
 use crate::boot::{firmware_log, read_event_log};
 use crate::measured::MeasurementList;
 use attest_evidence::report::{Fault, Report};
-use attest_spawner::Programs;
 use attest_step::parse_toml;
 use attest_tpm::Transport;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The admin's directory.
@@ -126,27 +124,6 @@ pub fn logs(
 /// A file that can't be read.
 pub fn roots(path: Option<&Path>) -> Result<String, Report> {
     path.map_or(Ok(String::new()), |path| std::fs::read_to_string(path).map_err(|error| unreadable(path, &error)))
-}
-
-/// The programs that an agent consists of.
-pub fn programs() -> BTreeMap<&'static str, PathBuf> {
-    let Programs { spawner, worker, egress } = spawned();
-    BTreeMap::from([
-        ("attest-agent", beside("attest-agent")),
-        ("attest-egress", egress),
-        ("attest-spawner", spawner),
-        ("attest-worker", worker),
-    ])
-}
-
-/// The program that starts others, and those that steps run in and send requests by.
-pub fn spawned() -> Programs {
-    Programs { spawner: beside("attest-spawner"), worker: beside("attest-worker"), egress: beside("attest-egress") }
-}
-
-/// The program that lies beside this one.
-pub fn beside(name: &str) -> PathBuf {
-    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe")).with_file_name(name)
 }
 
 /// Reads a configuration.

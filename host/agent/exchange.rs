@@ -226,8 +226,10 @@ fn verify(
     let granted = body.secrets.iter().map(|secret| (&secret.name, secret.usage));
     let asked_tokens = request.tokens.iter().map(|token| (&token.name, &token.audience));
     let granted_tokens = body.tokens.iter().map(|token| (&token.name, &token.audience));
-    let asked_keys = request.keys.iter().map(|key| (&key.name, key.usage, key.public_key, &key.formats));
-    let granted_keys = body.keys.iter().map(|key| (&key.name, key.usage, key.public_key, &key.formats));
+    let asked_keys =
+        request.keys.iter().map(|key| (&key.name, key.usage, key.public_key, &key.formats, key.lease.is_some()));
+    let granted_keys =
+        body.keys.iter().map(|key| (&key.name, key.usage, key.public_key, &key.formats, key.opening.is_some()));
     let asked_http = request.http.iter().map(|http| (&http.origin, http.private));
     let granted_http = body.http.iter().map(|http| (&http.origin, http.private));
     let same_secrets = asked.eq(granted) && asked_tokens.eq(granted_tokens);

@@ -1,14 +1,16 @@
 //! Keys of this runner: what they are and where their files lie. No private key is ever in one.
 
 use crate::derived;
+use crate::leased::{Certification, ObedientKey, StoredLease};
 use crate::state::{State, StateError};
 use attest_evidence::digest::base64;
 use attest_evidence::exchange::{Isolation, KeyFormat};
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::tpm::{KeyPolicy, PcrSelection, TpmName};
 use attest_evidence::{SecretBytes, Sha256Digest};
 use attest_tpm::{DerivationKey, SigningKey, Tpm, TpmError};
-use attest_wire::client::{Key, KeyAlgorithm};
+use attest_wire::client::{Key, KeyAlgorithm, KeyLease};
 use ed25519_dalek::pkcs8::EncodePublicKey as _;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -77,6 +79,22 @@ pub enum KeyError {
         /// In which format it was to sign.
         format: KeyFormat,
     },
+    /// It obeys another broker.
+    #[error("key `{name}` of stage {stage} obeys another broker than the one that this runner has enrolled with")]
+    OtherBroker {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+    },
+    /// It obeys a lease, and there is none.
+    #[error("key `{name}` of stage {stage} obeys its lease: nothing but a granted step signs with it")]
+    NoLease {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+    },
     /// The process that derives keys says no.
     #[error("{}", .0.what)]
     Derived(Box<Report>),
@@ -88,16 +106,39 @@ pub enum KeyError {
 enum KeyFile {
     P256 {
         key: SigningKey,
+        /// What it obeys; a key without one signs by hand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease: Option<StoredLease>,
+        /// The public keys of those that had its name before, PEM, the last one first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        former: Vec<String>,
     },
     Ed25519 {
         version: u32,
         public_key: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        former: Vec<String>,
     },
     /// There was an Ed25519 key, up to this version. A key of this name made again is of the next: the TPM would
     /// derive a deleted one anew.
-    Deleted {
-        version: u32,
+    Deleted { version: u32 },
+}
+
+/// What kind of key is to be made.
+pub(crate) enum NewKey {
+    /// P-256 in the TPM, which uses it only while a broker has signed for it.
+    Leased {
+        /// The broker's key.
+        authority: TpmName,
+        /// The attestation key that certifies it.
+        ak: TpmName,
+        /// The PCRs that have to be as they are now, if any.
+        pcrs: Option<PcrSelection>,
     },
+    /// P-256 in the TPM, for whoever may ask the agent.
+    ByHand,
+    /// Ed25519, derived.
+    Ed25519,
 }
 
 /// A key that can sign.
@@ -111,7 +152,7 @@ impl UsableKey {
     /// Most bytes of a message that is signed as it is, if the key can't take any length.
     pub(crate) const fn longest_message(&self) -> Option<u64> {
         match self.secret {
-            KeySecret::P256 { .. } | KeySecret::Rehearsed(RehearsedKey::P256(_)) => None,
+            KeySecret::P256 { .. } | KeySecret::Obedient(_) | KeySecret::Rehearsed(RehearsedKey::P256(_)) => None,
             KeySecret::Ed25519 { .. } | KeySecret::Rehearsed(RehearsedKey::Ed25519(_)) => {
                 Some(crate::signing::LONGEST_ED25519_MESSAGE)
             }
@@ -124,6 +165,8 @@ impl UsableKey {
 pub(crate) enum KeySecret {
     /// In the TPM.
     P256 { tpm: Tpm, key: SigningKey },
+    /// The same, while a lease lasts.
+    Obedient(Box<ObedientKey>),
     /// Derived by the TPM, in memory for one signature.
     Ed25519 { tpm: Tpm, derivation: DerivationKey, label: String },
     /// In memory, and of no worth: made for a rehearsal.
@@ -199,22 +242,68 @@ impl KeyStore {
     ///
     /// # Errors
     /// There is one of that name, or the TPM says no.
-    pub async fn create(&self, stage: Stage, name: &KeyName, algorithm: KeyAlgorithm) -> Result<Key, KeyError> {
+    pub(crate) async fn create(&self, stage: Stage, name: &KeyName, kind: NewKey) -> Result<Key, KeyError> {
         let _changing = self.changing.lock().await;
         let version = match self.state.read::<KeyFile>(&file(stage, name))? {
             None => 1,
             Some(KeyFile::Deleted { version }) => version.saturating_add(1),
             Some(_) => return Err(KeyError::Exists { stage, name: name.clone() }),
         };
-        let made = match algorithm {
-            KeyAlgorithm::P256 => KeyFile::P256 { key: self.tpm.run(|device| device.create_signing_key()).await? },
-            KeyAlgorithm::Ed25519 => {
+        self.make(stage, name, kind, version, Vec::new()).await
+    }
+
+    /// Makes another key in the place of one, whose public key is remembered.
+    ///
+    /// # Errors
+    /// There is none of that name, or the TPM says no.
+    pub(crate) async fn rotate(&self, stage: Stage, name: &KeyName, kind: NewKey) -> Result<Key, KeyError> {
+        let _changing = self.changing.lock().await;
+        let missing = || KeyError::Missing { stage, name: name.clone() };
+        let (version, former) = match self.state.read::<KeyFile>(&file(stage, name))?.ok_or_else(missing)? {
+            KeyFile::Deleted { .. } => return Err(missing()),
+            KeyFile::Ed25519 { version, former, .. } => (version.saturating_add(1), former),
+            KeyFile::P256 { former, .. } => (1, former),
+        };
+        let mut all = vec![self.public(stage, name)?.public_key];
+        all.extend(former);
+        self.make(stage, name, kind, version, all).await
+    }
+
+    async fn make(
+        &self,
+        stage: Stage,
+        name: &KeyName,
+        kind: NewKey,
+        version: u32,
+        former: Vec<String>,
+    ) -> Result<Key, KeyError> {
+        let made = match kind {
+            NewKey::ByHand => {
+                let key = self.tpm.run(|device| device.create_signing_key()).await?;
+                KeyFile::P256 { key, lease: None, former }
+            }
+            NewKey::Leased { authority, ak, pcrs } => {
+                let mut id = [0; 16];
+                getrandom::fill(&mut id).map_err(|error| no_random_numbers(&error))?;
+                let reference = KeyPolicy::reference(stage, name, &id);
+                let policy = |boot_state| KeyPolicy { authority: authority.clone(), reference, boot_state };
+                let state = match pcrs {
+                    Some(pcrs) => Some(self.tpm.run(move |device| device.pcr_state(pcrs)).await?),
+                    None => None,
+                };
+                let policy = policy(state);
+                let key = self.tpm.run(move |device| device.create_leased_key(&policy)).await?;
+                let certification = Certification::of(&self.tpm, &key, &ak).await?;
+                let lease = StoredLease { authority, id, boot_state: state, certification };
+                KeyFile::P256 { key, lease: Some(lease), former }
+            }
+            NewKey::Ed25519 => {
                 let derivation = self.derivation_key().await?;
                 let key = derived::public_key(&self.tpm, derivation, label(stage, name, version)).await?;
                 let public_key = key
                     .to_public_key_pem(LineEnding::LF)
                     .map_err(|_| KeyError::Damaged { stage, name: name.clone() })?;
-                KeyFile::Ed25519 { version, public_key }
+                KeyFile::Ed25519 { version, public_key, former }
             }
         };
         let key = public(stage, name, &made)?;
@@ -271,7 +360,11 @@ impl KeyStore {
         let file: KeyFile = self.state.read(&file(stage, name))?.ok_or_else(missing)?;
         let public = public(stage, name, &file)?;
         let secret = match file {
-            KeyFile::P256 { key } => KeySecret::P256 { tpm: self.tpm.clone(), key },
+            KeyFile::P256 { key, lease: None, .. } => KeySecret::P256 { tpm: self.tpm.clone(), key },
+            KeyFile::P256 { key, lease: Some(lease), .. } => {
+                let policy = lease.policy(stage, name);
+                KeySecret::Obedient(Box::new(ObedientKey::new(self.tpm.clone(), key, lease, policy)))
+            }
             KeyFile::Ed25519 { version, .. } => KeySecret::Ed25519 {
                 tpm: self.tpm.clone(),
                 derivation: self.derivation_key().await?,
@@ -300,10 +393,7 @@ impl KeyStore {
         if let Some(CodeKey { key }) = self.state.read(CODE_KEY)? {
             return Ok(SecretBytes::new(key));
         }
-        let key = SecretBytes::random(32).map_err(|error| {
-            let what = format!("no random numbers: {error}");
-            KeyError::Derived(Box::new(Report::new("AR-K106", Fault::Environment, what)))
-        })?;
+        let key = SecretBytes::random(32).map_err(|error| no_random_numbers(&error))?;
         self.state.write(CODE_KEY, &CodeKey { key: key.expose(<[u8]>::to_vec) })?;
         Ok(key)
     }
@@ -319,6 +409,10 @@ impl KeyStore {
     }
 }
 
+fn no_random_numbers(error: &dyn std::fmt::Display) -> KeyError {
+    KeyError::Derived(Box::new(Report::new("AR-K106", Fault::Environment, format!("no random numbers: {error}"))))
+}
+
 fn file(stage: Stage, name: &KeyName) -> String {
     format!("keys/{stage}/{name}.json")
 }
@@ -330,23 +424,26 @@ fn label(stage: Stage, name: &KeyName, version: u32) -> String {
 
 fn public(stage: Stage, name: &KeyName, file: &KeyFile) -> Result<Key, KeyError> {
     let damaged = || KeyError::Damaged { stage, name: name.clone() };
-    let (algorithm, public_key, der) = match file {
-        KeyFile::P256 { key } => {
+    let (algorithm, lease, former, public_key, der) = match file {
+        KeyFile::P256 { key, lease, former } => {
             let (x, y) = key.point().ok_or_else(damaged)?;
             let point = p256::Sec1Point::from_affine_coordinates(&x.into(), &y.into(), false);
             let key = p256::PublicKey::from_sec1_bytes(point.as_bytes()).map_err(|_| damaged())?;
             let pem = key.to_public_key_pem(LineEnding::LF).map_err(|_| damaged())?;
-            (KeyAlgorithm::P256, pem, key.to_public_key_der().map_err(|_| damaged())?.into_vec())
+            let der = key.to_public_key_der().map_err(|_| damaged())?.into_vec();
+            (KeyAlgorithm::P256, lease.as_ref(), former, pem, der)
         }
-        KeyFile::Ed25519 { public_key, .. } => {
+        KeyFile::Ed25519 { public_key, former, .. } => {
             use ed25519_dalek::pkcs8::DecodePublicKey as _;
             let key = ed25519_dalek::VerifyingKey::from_public_key_pem(public_key).map_err(|_| damaged())?;
             let der = key.to_public_key_der().map_err(|_| damaged())?.into_vec();
-            (KeyAlgorithm::Ed25519, public_key.clone(), der)
+            (KeyAlgorithm::Ed25519, None, former, public_key.clone(), der)
         }
         KeyFile::Deleted { .. } => return Err(KeyError::Missing { stage, name: name.clone() }),
     };
-    Ok(Key { stage, name: name.clone(), algorithm, public_key, fingerprint: Sha256Digest::of(&der) })
+    let lease = lease.map(|lease| KeyLease { boot_state: lease.boot_state });
+    let (name, fingerprint) = (name.clone(), Sha256Digest::of(&der));
+    Ok(Key { stage, name, algorithm, lease, public_key, fingerprint, former: former.clone() })
 }
 
 impl Explain for KeyError {
@@ -364,6 +461,12 @@ impl Explain for KeyError {
                 "minisign knows Ed25519 alone: `attest-run keys create NAME --stage {stage} --algorithm ed25519` makes such a key \
                  beside `{name}`; or ask for other formats"
             )),
+            Self::OtherBroker { stage, name } => Report::new("AR-K108", Fault::Refused, self.to_string()).hint(format!(
+                "`attest-run keys rotate {name} --stage {stage}` makes another in its place, which obeys this one"
+            )),
+            Self::NoLease { .. } => Report::new("AR-K109", Fault::Refused, self.to_string()).hint(
+                "run a step that declares it, or make a key for this: `attest-run keys create NAME --by-hand`",
+            ),
             Self::Derived(report) => (**report).clone(),
         }
     }

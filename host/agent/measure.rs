@@ -9,6 +9,7 @@ use attest_evidence::measurement::{
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{PcrValues, TpmName};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ const STEERING: [&str; 10] = [
 
 /// What is measured: given by whoever knows.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub(crate) struct Subject {
     /// The agent's programs, by name.
     pub programs: BTreeMap<&'static str, PathBuf>,
     /// What the admin declared.
@@ -76,7 +77,7 @@ impl MeasureError {
 ///
 /// # Errors
 /// A program or a file of the kernel that can't be read; a tool that is there and can't be read.
-pub fn statement(subject: Subject) -> Result<Statement, MeasureError> {
+pub(crate) fn statement(subject: Subject) -> Result<Statement, MeasureError> {
     statement_in(Path::new("/"), subject)
 }
 
@@ -89,10 +90,12 @@ fn statement_in(root: &Path, subject: Subject) -> Result<Statement, MeasureError
         .collect::<Result<Vec<_>, MeasureError>>()?;
     let tools: BTreeSet<PathBuf> = tools.into_iter().collect();
     let tools = tools.iter().map(|path| tool(root, path)).collect::<Result<Vec<_>, _>>()?;
-    let files = STEERING.iter().filter_map(|path| {
-        // What can't be read is not there for a build either, as far as one can tell.
-        digest_of(&within(root, path)).ok().map(|digest| ((*path).to_owned(), digest))
-    });
+    let mut files = BTreeMap::new();
+    for path in STEERING {
+        // What can't be opened is not there for a build either, as far as one can tell.
+        let digest = digest_if_there(&within(root, path))?;
+        files.extend(digest.map(|digest| (path.to_owned(), digest)));
+    }
     let processors = text_of(&within(root, "/proc/cpuinfo")).unwrap_or_default();
     let host = Host {
         isolation,
@@ -105,7 +108,7 @@ fn statement_in(root: &Path, subject: Subject) -> Result<Statement, MeasureError
         container: container(root),
         cpu: cpu(&processors),
         hypervisor: hypervisor(root, &processors),
-        files: files.collect(),
+        files,
         programs,
         tools,
     };
@@ -116,23 +119,36 @@ fn within(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
+/// The digest of a file's contents; none where no file is that can be opened.
+///
+/// # Errors
+/// It can't be read to its end, or is too large.
+pub fn digest_if_there(path: &Path) -> Result<Option<Sha256Digest>, MeasureError> {
+    open(path).ok().map(|file| digest(path, file)).transpose()
+}
+
 /// The digest of a file's contents.
 pub(crate) fn digest_of(path: &Path) -> Result<Sha256Digest, MeasureError> {
-    use sha2::Digest as _;
-    let failed = |error: std::io::Error| MeasureError::new(path, error);
-    // Whoever may write there may put a pipe there, which nobody ever writes to.
+    digest(path, open(path)?)
+}
+
+/// Opens a regular file. Whoever may write there may put a pipe there, which nobody ever writes to: it is not waited for.
+fn open(path: &Path) -> Result<File, MeasureError> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).unwrap_or(0);
-    let file = std::fs::File::options().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(MeasureError::new(path, "it is not a regular file"));
-    }
+    let opened = File::options().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| MeasureError::new(path, error))?;
+    let metadata = file.metadata().map_err(|error| MeasureError::new(path, error))?;
+    if metadata.is_file() { Ok(file) } else { Err(MeasureError::new(path, "it is not a regular file")) }
+}
+
+fn digest(path: &Path, file: File) -> Result<Sha256Digest, MeasureError> {
+    use sha2::Digest as _;
     let mut file = file.take(LARGEST_FILE.saturating_add(1));
     let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
-        match file.read(&mut buffer).map_err(failed)? {
+        match file.read(&mut buffer).map_err(|error| MeasureError::new(path, error))? {
             0 if file.limit() == 0 => {
                 return Err(MeasureError::new(path, format!("it has more than {LARGEST_FILE} bytes")));
             }
@@ -144,7 +160,7 @@ pub(crate) fn digest_of(path: &Path) -> Result<Sha256Digest, MeasureError> {
 
 fn text_of(path: &Path) -> Result<String, MeasureError> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
+    File::open(path)
         .and_then(|file| file.take(LONGEST_TEXT).read_to_end(&mut bytes))
         .map_err(|error| MeasureError::new(path, error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -20,7 +20,6 @@ mod url;
 
 pub use refused::{LONGEST_FIXTURE, RehearsalError};
 
-use crate::agent::AgentError;
 use crate::code::compile;
 use attest_evidence::name::StepName;
 use attest_leaks::Patterns;
@@ -58,7 +57,7 @@ impl Rehearsal {
         let fixture = Fixture::parse(fixture)?;
         let step = CheckedStep::read(manifest, component)?;
         fixture.cases.iter().try_for_each(|case| case.check(step.manifest()))?;
-        let patterns = Patterns::new().map_err(|error| AgentError::Patterns(error.to_string()))?;
+        let patterns = Patterns::new();
         let (code, _) = compile(&spawner, component.into()).await?;
         Ok(Self { spawner, patterns, step, code: code.into(), fixture, folder })
     }

@@ -3,7 +3,7 @@
 use crate::agent::{Agent, AgentError};
 use crate::jobs::{Found, Peer};
 use crate::keys::KeyError;
-use crate::signing::Message;
+use crate::signing::{Message, SigningError};
 use crate::step::StepRequest;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, Stage};
@@ -295,13 +295,18 @@ impl Agent {
             Request::Quote { nonce, pcrs } => self.user_quote(&nonce, &pcrs).await.map_err(Refused::Agent),
             Request::Measure { claimed } => self.measure(&peer, &claimed).await.map_err(Refused::Agent),
             Request::ListKeys => self.keys().list().map(Answer::Keys).map_err(Refused::Key),
-            Request::CreateKey { stage, name, algorithm } => match admin("make keys") {
-                Ok(()) => self
-                    .keys()
-                    .create(stage, &name, algorithm)
-                    .await
-                    .map(|key| Answer::Keys(vec![key]))
-                    .map_err(Refused::Key),
+            Request::CreateKey { stage, name, kind } => match admin("make keys") {
+                Ok(()) => {
+                    let made = self.create_key(stage, &name, kind).await;
+                    made.map(|key| Answer::Keys(vec![key])).map_err(Refused::Agent)
+                }
+                Err(refused) => Err(refused),
+            },
+            Request::RotateKey { stage, name } => match admin("rotate keys") {
+                Ok(()) => {
+                    let made = self.rotate_key(stage, &name).await;
+                    made.map(|key| Answer::Keys(vec![key])).map_err(Refused::Agent)
+                }
                 Err(refused) => Err(refused),
             },
             Request::DeleteKey { stage, name } => match admin("delete keys") {
@@ -368,7 +373,10 @@ impl Agent {
             |reason: String| Report::new("AR-K201", Fault::Environment, format!("the file can't be read: {reason}"));
         let message =
             read.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(error.to_string()))?;
-        message.sign().await.map_err(|error| Report::new("AR-K202", Fault::Environment, error.to_string()))
+        message.sign().await.map_err(|error| match error {
+            SigningError::Key(error) => error.report(),
+            error => Report::new("AR-K202", Fault::Environment, error.to_string()),
+        })
     }
 }
 

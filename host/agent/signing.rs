@@ -141,6 +141,11 @@ impl UsableKey {
                 let r_s = tpm.run(move |device| device.sign(&key, &digest)).await.map_err(KeyError::Tpm)?;
                 p256::ecdsa::Signature::from_slice(&r_s).map_err(|_| SigningError::NotASignature)
             }
+            KeySecret::Obedient(key) => {
+                let digest = Sha256Digest::from_bytes(digest);
+                let r_s = key.sign(digest, &self.public.name, self.public.stage).await?;
+                p256::ecdsa::Signature::from_slice(&r_s).map_err(|_| SigningError::NotASignature)
+            }
             KeySecret::Rehearsed(RehearsedKey::P256(key)) => {
                 key.sign_prehash(&digest).map_err(|_| SigningError::NotASignature)
             }
@@ -159,7 +164,9 @@ impl UsableKey {
                 use ed25519_dalek::Signer as _;
                 Ok(key.sign(&message).to_bytes())
             }
-            KeySecret::P256 { .. } | KeySecret::Rehearsed(RehearsedKey::P256(_)) => Err(SigningError::NotASignature),
+            KeySecret::P256 { .. } | KeySecret::Obedient(_) | KeySecret::Rehearsed(RehearsedKey::P256(_)) => {
+                Err(SigningError::NotASignature)
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::egress::Requests;
 use crate::exchange::Recipient;
 use crate::jobs::{Found, Peer};
 use crate::record::Record;
-use asked::in_words;
+use asked::{Asked, in_words};
 use attest_evidence::SecretBytes;
 use attest_evidence::exchange::GrantBody;
 use attest_evidence::name::{DirectoryName, SecretName, Stage};
@@ -114,12 +114,12 @@ impl Agent {
         // From here on, so that no end of the job is missed.
         let job_ends = session.as_ref().map(|session| self.jobs().end_of(session.clone()));
         let recipient = Recipient::generate();
-        let (asked, served) = self.request(&prepared, &arguments, stage, session, &recipient).await?;
+        let Asked { request: asked, served, waiting } =
+            self.request(&prepared, &arguments, stage, session, &recipient).await?;
         // The lease's time counts from before it was asked for: here it never ends later than at the broker.
         let before = BootInstant::now();
         // What takes its time is begun now: the broker takes its own.
         let worker = start_worker(self.spawner(), files_of)?;
-        let patterns = self.patterns().begin();
         let (grant, times) = self.exchange(&asked, &recipient).await?;
         phase(events, "challenge", times.challenge).await;
         phase(events, "quote", times.quote).await;
@@ -155,6 +155,7 @@ impl Agent {
             }
         };
         let expires = before.after(Duration::from_secs(seconds));
+        let opened = self.open_keys(&body.keys, &served, waiting).await;
         let granted = Granted {
             secrets: held(grant.secrets, &body),
             http: body.http.clone(),
@@ -164,21 +165,19 @@ impl Agent {
             expires,
         };
         let Prepared { step, directories, .. } = prepared;
-        let result = match patterns.await {
-            Ok(patterns) => {
-                let work = Work {
-                    spawner: self.spawner(),
-                    worker,
-                    patterns: &patterns,
-                    requests: Requests::Sent { roots: self.http_roots().to_owned() },
-                    step: &step,
-                    code: &code.file,
-                    record: Some(&mut record),
-                    events,
-                };
-                work.run(arguments, directories, granted, taken).await
-            }
-            // The lease is ended like any other.
+        let work = Work {
+            spawner: self.spawner(),
+            worker,
+            patterns: self.patterns(),
+            requests: Requests::Sent { roots: self.http_roots().to_owned() },
+            step: &step,
+            code: &code.file,
+            record: Some(&mut record),
+            events,
+        };
+        // A key that can't be opened ends the lease like anything else.
+        let result = match opened {
+            Ok(()) => work.run(arguments, directories, granted, taken).await,
             Err(error) => {
                 drop(taken);
                 Err(error)

@@ -3,6 +3,7 @@
 use crate::Global;
 use crate::agent::no_agent;
 use crate::config::{self, Mode};
+use attest_agent::told_to_end;
 use attest_evidence::report::{Fault, Report};
 use attest_wire::client::{Answer, End, Event, Request};
 use attest_wire::{Channel, WireError, split};
@@ -13,58 +14,39 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The longest that an agent of our own may take to let go of what it has, once it has said how it ended.
 const LONGEST_TEARDOWN: Duration = Duration::from_secs(10);
 
-/// Whom to ask. An agent of our own comes up while the question is put together.
-pub(crate) enum Asking {
-    /// The agent at this socket.
-    Agent(PathBuf),
-    /// One that lives for this.
-    Own(OwnAgent),
-}
-
-impl Asking {
-    /// Finds out whom, and whether it shall run a step.
-    pub(crate) fn begin(global: &Global, for_step: bool) -> Result<Self, Report> {
-        match config::mode(global)? {
-            Mode::Agent(socket) => Ok(Self::Agent(socket)),
-            Mode::Direct(direct) => {
-                let agent = OwnAgent::start(direct.command())?;
-                let (started, descriptors) = direct.begin(for_step);
-                agent.send(&started, &descriptors)?;
-                Ok(Self::Own(agent))
-            }
+/// Asks for something and hears what happens.
+pub(crate) fn ask(
+    global: &Global,
+    request: &Request,
+    descriptors: &[OwnedFd],
+    mut hear: impl FnMut(Event),
+) -> Result<End, Report> {
+    let hear = |event| match event {
+        Event::End(end) => ControlFlow::Break(end),
+        event => {
+            hear(event);
+            ControlFlow::Continue(())
         }
-    }
-
-    /// Asks for something and hears what happens.
-    pub(crate) fn ask(
-        self,
-        request: &Request,
-        descriptors: &[OwnedFd],
-        mut hear: impl FnMut(Event),
-    ) -> Result<End, Report> {
-        let hear = |event| match event {
-            Event::End(end) => ControlFlow::Break(end),
-            event => {
-                hear(event);
-                ControlFlow::Continue(())
-            }
-        };
-        // A step is stopped in good order. Nothing else has an order to be stopped in: it is let go.
-        let on_interrupt = match request {
-            Request::Run { .. } => OnInterrupt::Stop,
-            _ => OnInterrupt::LetGo,
-        };
-        match self {
-            Self::Agent(socket) => ask_agent(&socket, request, descriptors, hear),
-            Self::Own(agent) => agent.ask(request, descriptors, on_interrupt, hear),
+    };
+    match config::mode(global)? {
+        Mode::Agent(socket) => ask_agent(&socket, request, descriptors, hear),
+        Mode::Direct(direct) => {
+            let for_step = matches!(request, Request::Run { .. });
+            let agent = OwnAgent::start(direct.command())?;
+            let (helpers, connections) = direct.begin(for_step);
+            agent.send(&helpers, &connections)?;
+            // It alone holds them: their end is that of what they lead to.
+            drop(connections);
+            // A step is stopped in good order. Nothing else has an order to be stopped in: it is let go.
+            let on_interrupt = if for_step { OnInterrupt::Stop } else { OnInterrupt::LetGo };
+            agent.ask(request, descriptors, on_interrupt, hear)
         }
     }
 }
@@ -72,7 +54,7 @@ impl Asking {
 /// Asks for something that has one answer.
 pub(crate) fn ask_one(global: &Global, request: Request, descriptors: Vec<OwnedFd>) -> Result<Answer, Report> {
     let mut answer = None;
-    let end = Asking::begin(global, false)?.ask(&request, &descriptors, |event| {
+    let end = ask(global, &request, &descriptors, |event| {
         if let Event::Answer(given) = event {
             answer = Some(given);
         }
@@ -173,7 +155,7 @@ impl OwnAgent {
         let stream = self.channel.stream().try_clone().map_err(|error| agent_gone(&error.into()))?;
         let heard = runtime.block_on(async {
             let (mut reader, _writer) = split(stream).map_err(|error| agent_gone(&error))?;
-            let interrupted = interrupted();
+            let interrupted = told_to_end();
             tokio::pin!(interrupted);
             let mut stopping = false;
             loop {
@@ -208,18 +190,5 @@ impl OwnAgent {
         })?;
         let _ = self.child.try_wait();
         Ok(heard)
-    }
-}
-
-/// Ctrl-C, or whoever stops the job. The step is stopped in good order, and its lease ended.
-async fn interrupted() {
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        _ => std::future::pending().await,
     }
 }

@@ -4,11 +4,12 @@
 //! user change anything. Elsewhere: flag, then `ATTEST_RUN_*`, then the user's file, then the default.
 
 use crate::Global;
-use attest_agent::config::{ADMIN, admin_file, beside, parse, transport, unreadable};
+use attest_agent::config::{ADMIN, admin_file, parse, transport, unreadable};
+use attest_agent::installed::beside;
 use attest_agent::{BrokerStarting, Enrolment, State};
 use attest_evidence::report::{Fault, Report};
 use attest_tpm::Transport;
-use attest_wire::client::Started;
+use attest_wire::client::Helpers;
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -64,7 +65,7 @@ impl Direct {
 
     /// Starts what it needs sooner than it can start it itself: its TPM and, for a step, its broker, where they are ours to
     /// start. What can't be started is left to it: it says why.
-    pub(crate) fn begin(&self, for_step: bool) -> (Started, Vec<OwnedFd>) {
+    pub(crate) fn begin(&self, for_step: bool) -> (Helpers, Vec<OwnedFd>) {
         let mut descriptors = Vec::new();
         let named = self.tpm.as_ref().map(|tpm| tpm.to_string_lossy());
         let begun = match transport(named.as_deref(), &self.state) {
@@ -82,7 +83,7 @@ impl Direct {
         };
         let broker = begun.is_some();
         descriptors.extend(begun.into_iter().flat_map(BrokerStarting::into_parts));
-        (Started { tpm, broker }, descriptors)
+        (Helpers { tpm, broker }, descriptors)
     }
 }
 

@@ -56,7 +56,7 @@ impl Doctor {
             )),
             Err(report) => findings.push(Finding::of("configuration", report)),
         }
-        let programs = attest_agent::config::spawned();
+        let programs = attest_agent::installed::spawned();
         findings.push(walls("walls", &programs.worker));
         findings.push(walls("egress", &programs.egress));
         match client::ask_one(global, Request::Status, Vec::new()) {

@@ -5,7 +5,8 @@ use crate::{Global, client, output};
 use attest_agent::public_key_text;
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain as _, Fault, Report};
-use attest_wire::client::{Answer, Key, KeyAlgorithm, PublicKeyFormat, Request};
+use attest_evidence::tpm::PcrSelection;
+use attest_wire::client::{Answer, Key, KeyAlgorithm, KeyKind, PublicKeyFormat, Request};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -21,6 +22,18 @@ pub(crate) enum Keys {
         /// `p256`, in the TPM; or `ed25519`, derived by the TPM and in memory for one signature
         #[arg(long, default_value = "p256")]
         algorithm: KeyAlgorithm,
+        /// Let whoever administers the runner sign with it, by `attest-run sign`. Without this, the TPM itself refuses a
+        /// `p256` key to everybody but a step that the broker has granted it to, for as long as its lease lasts
+        #[arg(long)]
+        by_hand: bool,
+        /// Bind the key to what these PCRs are now, with commas between them: after another boot it is of no use
+        #[arg(long, value_name = "PCRS", conflicts_with = "by_hand")]
+        pcrs: Option<PcrSelection>,
+    },
+    /// Put another key into the place of one, of the same kind; its PCRs, if it has any, are taken as they are now
+    Rotate {
+        #[command(flatten)]
+        which: Which,
     },
     /// Show a key
     Show {
@@ -63,8 +76,14 @@ struct Listed {
     name: KeyName,
     algorithm: KeyAlgorithm,
     protection: &'static str,
+    /// Whether the TPM uses it only while a broker has signed for it.
+    leased: bool,
+    /// The PCRs that it is bound to.
+    pcrs: Option<PcrSelection>,
     fingerprint: String,
     public_key: String,
+    /// The public keys of those that had its name before, the last one first.
+    former: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -85,13 +104,20 @@ impl Keys {
                 let keys = all(global)?;
                 show(global, keys);
             }
-            Self::Create { which, algorithm } => {
-                let request = Request::CreateKey { stage: which.stage, name: which.name, algorithm };
-                match client::ask_one(global, request, Vec::new())? {
-                    Answer::Keys(keys) => show(global, keys),
-                    _ => return Err(client::unexpected()),
-                }
+            Self::Create { which, algorithm, by_hand, pcrs } => {
+                let kind = match (algorithm, by_hand) {
+                    (KeyAlgorithm::P256, false) => KeyKind::Leased { pcrs },
+                    (KeyAlgorithm::P256, true) => KeyKind::ByHand,
+                    (KeyAlgorithm::Ed25519, _) if pcrs.is_some() => {
+                        let what = "an ed25519 key is derived in memory: it can't be bound to PCRs";
+                        return Err(Report::new("AR-K110", Fault::Usage, what));
+                    }
+                    (KeyAlgorithm::Ed25519, _) => KeyKind::Ed25519,
+                };
+                let request = Request::CreateKey { stage: which.stage, name: which.name, kind };
+                changed(global, request)?;
             }
+            Self::Rotate { which } => changed(global, Request::RotateKey { stage: which.stage, name: which.name })?,
             Self::Show { which } => {
                 let key = which.find(global)?;
                 show(global, vec![key]);
@@ -126,6 +152,15 @@ impl Which {
     }
 }
 
+/// Shows what has come of a key.
+fn changed(global: &Global, request: Request) -> Result<(), Report> {
+    match client::ask_one(global, request, Vec::new())? {
+        Answer::Keys(keys) => show(global, keys),
+        _ => return Err(client::unexpected()),
+    }
+    Ok(())
+}
+
 fn all(global: &Global) -> Result<Vec<Key>, Report> {
     match client::ask_one(global, Request::ListKeys, Vec::new())? {
         Answer::Keys(keys) => Ok(keys),
@@ -141,8 +176,11 @@ fn show(global: &Global, keys: Vec<Key>) {
             name: key.name,
             algorithm: key.algorithm,
             protection: key.algorithm.protection(),
+            leased: key.lease.is_some(),
+            pcrs: key.lease.and_then(|lease| lease.boot_state).map(|state| state.selection),
             fingerprint: format!("sha256:{}", key.fingerprint),
             public_key: key.public_key,
+            former: key.former,
         })
         .collect();
     let listing = Listing { keys };
@@ -152,7 +190,13 @@ fn show(global: &Global, keys: Vec<Key>) {
             .iter()
             .map(|key| {
                 let algorithm = key.algorithm.as_str();
-                format!("{}  {}  {algorithm}  in {}  {}\n", key.stage, key.name, key.protection, key.fingerprint)
+                let lease = match (key.leased, key.pcrs) {
+                    (false, _) => String::new(),
+                    (true, None) => ", by lease".to_owned(),
+                    (true, Some(pcrs)) => format!(", by lease, while {pcrs} are as they were"),
+                };
+                let Listed { stage, name, protection, fingerprint, .. } = key;
+                format!("{stage}  {name}  {algorithm}  in {protection}{lease}  {fingerprint}\n")
             })
             .collect()
     });

@@ -1,9 +1,8 @@
 //! `run`: a step with what it declares and is granted.
 
-use crate::client::Asking;
 use crate::output::narrate;
 use crate::page::Page;
-use crate::{Global, ci, files, output};
+use crate::{Global, ci, client, files, output};
 use attest_evidence::name::{AuditId, DirectoryName, LeaseId, Stage};
 use attest_evidence::report::{Escaped, Fault, Report};
 use attest_wire::client::{End, Event, Request};
@@ -150,10 +149,8 @@ impl Run {
             names.push(name);
         }
         let token = ci::token(&self.audience)?;
-        // Only now: an agent does not wait long for what it is asked, and a CI system may take its time with a token.
-        let asking = Asking::begin(global, true)?;
         let request = Request::Run { arguments: self.arguments, stage: self.stage, directories: names, token };
-        asking.ask(&request, &descriptors, |event| seen.hear(event))
+        client::ask(global, &request, &descriptors, |event| seen.hear(event))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::client::{OnInterrupt, OwnAgent};
 use crate::output::{self, narrate};
 use crate::{Global, files};
-use attest_agent::{LONGEST_FIXTURE, RehearsalError, config};
+use attest_agent::{LONGEST_FIXTURE, RehearsalError, installed};
 use attest_evidence::report::{Escaped, Explain as _, Fault, Report};
 use attest_step::Component;
 use attest_wire::rehearsal::{CaseResult, FromRehearsal, Rehearse, Unmet};
@@ -72,7 +72,7 @@ impl Test {
         let path = self.fixture_path(manifest.path.as_deref());
         let fixture = read_fixture(&path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        let mut command = Command::new(config::beside("attest-agent"));
+        let mut command = Command::new(installed::beside("attest-agent"));
         command.arg("rehearse").arg("--").arg(folder);
         let files = [
             files::in_memory("component", &component)?,

@@ -26,6 +26,6 @@ pub use encodings::Encoding;
 pub use mask::{Exposed, HoldBack, MARK, Mask};
 pub use needles::LONGEST_HIT;
 pub use parts::SHORTEST_VALUE;
-pub use patterns::{BadPattern, Finding, Fingerprint, NotAFingerprint, Pattern, PatternScanner, Patterns, Position};
+pub use patterns::{Finding, Fingerprint, NotAFingerprint, Pattern, PatternScanner, Patterns, Position};
 pub use scanner::Scanner;
 pub use values::{BadValues, Hit, LONGEST_VALUE, MOST_BYTES, MOST_VALUES, Values};

@@ -21,7 +21,7 @@ use formats::FORMATS;
 use regex::bytes::{Regex, RegexBuilder};
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// A format of secrets.
 pub struct Pattern {
@@ -75,22 +75,20 @@ struct Ready {
     pattern: &'static Pattern,
     /// The number of the first that has its name.
     kind: usize,
-    expression: Regex,
+    /// Compiled at the first anchor: all of them take milliseconds, and most texts have none.
+    expressions: LazyLock<Expressions, Box<dyn FnOnce() -> Expressions + Send>>,
+}
+
+struct Expressions {
+    pattern: Regex,
     preceded: Option<Regex>,
     nearby: Option<Regex>,
 }
 
-/// A pattern that is none. Those of this crate are tried by its tests.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the patterns of attest-leaks can't be read: {0}")]
-pub struct BadPattern(String);
-
 impl Patterns {
-    /// Makes all of them ready, which takes some milliseconds.
-    ///
-    /// # Errors
-    /// None, in a build whose tests have passed.
-    pub fn new() -> Result<Arc<Self>, BadPattern> {
+    /// Makes all of them ready to be searched for.
+    #[expect(clippy::expect_used, reason = "the anchors are constants, and every test of this crate goes through here")]
+    pub fn new() -> Arc<Self> {
         let mut anchors: Vec<&str> = FORMATS.iter().flat_map(|pattern| pattern.anchors).copied().collect();
         anchors.sort_unstable();
         anchors.dedup();
@@ -98,15 +96,23 @@ impl Patterns {
             let of = (0..).zip(FORMATS).filter(|(_, pattern)| pattern.anchors.contains(anchor));
             of.map(|(number, _)| number).collect()
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             of_anchor: anchors.iter().map(with).collect(),
             longest_anchor: anchors.iter().map(|anchor| anchor.len()).max().unwrap_or_default(),
             anchors: AhoCorasick::builder()
                 .match_kind(MatchKind::LeftmostFirst)
                 .build(anchors)
-                .map_err(|error| BadPattern(error.to_string()))?,
-            ready: FORMATS.iter().map(Ready::new).collect::<Result<_, _>>()?,
-        }))
+                .expect("these short anchors are far from the automaton's limits"),
+            ready: FORMATS.iter().map(Ready::new).collect(),
+        })
+    }
+
+    /// Compiles all expressions, for whoever can't do so later: it takes some milliseconds, and asks the kernel how many
+    /// processors there are.
+    pub fn compile(&self) {
+        for ready in &self.ready {
+            LazyLock::force(&ready.expressions);
+        }
     }
 
     /// Each pattern: no two have one name.
@@ -143,18 +149,8 @@ impl Patterns {
 }
 
 impl Ready {
-    fn new(pattern: &'static Pattern) -> Result<Self, BadPattern> {
-        let read = |expression: String| {
-            let built = RegexBuilder::new(&expression).unicode(false).build();
-            built.map_err(|error| BadPattern(format!("{}: {error}", pattern.name)))
-        };
-        Ok(Self {
-            pattern,
-            kind: kind(pattern),
-            expression: read(format!("\\A(?:{})", pattern.expression))?,
-            preceded: pattern.preceded.map(|before| read(format!("(?:{before})\\z"))).transpose()?,
-            nearby: pattern.nearby.map(|nearby| read(nearby.to_owned())).transpose()?,
-        })
+    fn new(pattern: &'static Pattern) -> Self {
+        Self { pattern, kind: kind(pattern), expressions: LazyLock::new(Box::new(|| Expressions::of(pattern))) }
     }
 
     /// The secret of the anchor at `at`. It depends on [`BEFORE`] bytes before it and on as many as the pattern reaches behind.
@@ -163,18 +159,19 @@ impl Ready {
         if pattern.edges != Edges::Any && !begins(text, at, pattern.edges) {
             return None;
         }
-        if let Some(preceded) = &self.preceded
+        let expressions = &*self.expressions;
+        if let Some(preceded) = &expressions.preceded
             && !preceded.is_match(text.get(at.saturating_sub(PRECEDED)..at)?)
         {
             return None;
         }
         let end = text.len().min(at + pattern.reach);
-        let found = self.expression.captures(text.get(at..end)?)?;
+        let found = expressions.pattern.captures(text.get(at..end)?)?;
         let whole = found.get(0)?;
         if pattern.edges != Edges::Any && text.get(at + whole.end()).is_some_and(|byte| is_word(*byte)) {
             return None;
         }
-        let Some(nearby) = &self.nearby else {
+        let Some(nearby) = &expressions.nearby else {
             let secret = found.get(1).unwrap_or(whole).range();
             let secret = at + secret.start..at + secret.end;
             return (pattern.check)(text.get(secret.clone())?).then_some(secret);
@@ -187,6 +184,20 @@ impl Ready {
         // What a border of the window cuts, unless it is one of the stream, may be a part of something longer.
         let whole = |run: &Range<usize>| (run.start > begin || begin == 0) && (run.end < end || end == text.len());
         runs.filter(whole).find(|run| text.get(run.clone()).is_some_and(pattern.check))
+    }
+}
+
+impl Expressions {
+    #[expect(clippy::expect_used, reason = "a test compiles the expressions of every pattern")]
+    fn of(pattern: &Pattern) -> Self {
+        let compiled = |expression: &str| {
+            RegexBuilder::new(expression).unicode(false).build().expect("the expression of a pattern is one")
+        };
+        Self {
+            pattern: compiled(&format!("\\A(?:{})", pattern.expression)),
+            preceded: pattern.preceded.map(|before| compiled(&format!("(?:{before})\\z"))),
+            nearby: pattern.nearby.map(compiled),
+        }
     }
 }
 

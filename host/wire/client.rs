@@ -7,12 +7,13 @@ use attest_evidence::name::{
     AuditId, DirectoryName, JobSessionId, KeyName, LeaseId, OutputName, RunnerName, SecretName, Stage,
 };
 use attest_evidence::report::Report;
+use attest_evidence::tpm::{PcrSelection, PcrState};
 use serde::{Deserialize, Serialize};
 
 /// What a client says first to an agent that it has started for itself: what else it has started. Descriptors: the TPM's
 /// connection; the broker's standard input and output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Started {
+pub struct Helpers {
     /// A TPM in software.
     pub tpm: bool,
     /// A broker.
@@ -61,7 +62,14 @@ pub enum Request {
         /// Its name.
         name: KeyName,
         /// Of which kind.
-        algorithm: KeyAlgorithm,
+        kind: KeyKind,
+    },
+    /// Put another key of the same kind into the place of one. Needs an admin.
+    RotateKey {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
     },
     /// Delete a key. Needs an admin.
     DeleteKey {
@@ -274,15 +282,53 @@ pub struct Key {
     pub stage: Stage,
     /// Its name.
     pub name: KeyName,
-    /// Its kind.
+    /// Its algorithm.
     pub algorithm: KeyAlgorithm,
+    /// What the TPM asks for before it uses it, beside the agent's word. Without one it signs by hand, and for steps.
+    pub lease: Option<KeyLease>,
     /// Its public key, PEM.
     pub public_key: String,
     /// SHA-256 of its public key, DER.
     pub fingerprint: Sha256Digest,
+    /// The public keys of those that had its name before, PEM, the last one first.
+    pub former: Vec<String>,
 }
 
-/// Kinds of keys.
+/// A key that the TPM uses only while the broker has signed for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLease {
+    /// The boot state in which it can be used, if not in every one.
+    pub boot_state: Option<PcrState>,
+}
+
+impl Key {
+    /// The kind of another in its place.
+    pub fn kind(&self) -> KeyKind {
+        match (self.algorithm, self.lease) {
+            (KeyAlgorithm::Ed25519, _) => KeyKind::Ed25519,
+            (KeyAlgorithm::P256, None) => KeyKind::ByHand,
+            (KeyAlgorithm::P256, Some(lease)) => {
+                KeyKind::Leased { pcrs: lease.boot_state.map(|state| state.selection) }
+            }
+        }
+    }
+}
+
+/// Kinds of keys that can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyKind {
+    /// P-256 in the TPM, which uses it only while the broker has signed for it.
+    Leased {
+        /// The PCRs that have to be as they are now, if any.
+        pcrs: Option<PcrSelection>,
+    },
+    /// P-256 in the TPM, for whoever may ask the agent.
+    ByHand,
+    /// Ed25519, derived by the TPM.
+    Ed25519,
+}
+
+/// Algorithms of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyAlgorithm {

@@ -43,8 +43,9 @@ fn not_searched(reason: impl ToString) -> Stop {
 }
 
 fn run(channel: &Channel, search: Search, directories: Vec<OwnedFd>, walls: &Walls) -> Result<FromSearcher, Stop> {
-    // Made ready while this process may still ask how many processors there are.
-    let patterns = Patterns::new().map_err(not_searched)?;
+    // While this process may still ask how many processors there are.
+    let patterns = Patterns::new();
+    patterns.compile();
     let readable = directories.iter().map(|directory| (directory.as_fd(), DirectoryMode::Read)).collect();
     walls.raise(&fence(readable)).map_err(not_searched)?;
     let (names, secrets): (Vec<SecretName>, Vec<_>) =

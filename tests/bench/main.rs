@@ -54,6 +54,7 @@ fn main() {
     }
     if wanted("tpm") {
         tpm::commands();
+        tpm::leased();
     }
     if wanted("evidence") {
         evidence::evidence();

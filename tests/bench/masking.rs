@@ -128,7 +128,7 @@ pub(crate) fn throughput() {
 
 /// The other search, for secrets that nobody declared, in texts that have none. It stands in for nothing, and alone.
 fn patterns(random: &mut Random) {
-    let patterns = Patterns::new().unwrap();
+    let patterns = Patterns::new();
     let prose = include_str!("../../README.md").as_bytes();
     let code = include_str!("main.rs").as_bytes();
     for (what, text) in [

@@ -61,6 +61,7 @@ fn entities() -> String {
 
 fn question() -> Question {
     Question {
+        leased: false,
         ask: "use secret prod/shared-177".parse::<Asked>().unwrap(),
         measured: Measured {
             runner: "builder-77".into(),

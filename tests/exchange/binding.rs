@@ -27,6 +27,7 @@ fn full(rig: &Rig) -> Request {
             usage: KeyUse::Sign,
             formats: vec![KeyFormat::Raw],
             public_key: Sha256Digest::of(b"key"),
+            lease: None,
             why: "for the test".to_owned(),
         }],
         ..rig.request()

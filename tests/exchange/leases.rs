@@ -150,6 +150,7 @@ async fn leases_are_revoked_by_what_they_hold() {
         usage: KeyUse::Sign,
         formats: vec![KeyFormat::Raw],
         public_key: Sha256Digest::of(b"key"),
+        lease: None,
         why: "for the test".to_owned(),
     }];
     let by_secret = Held::ask(&rig, &with_secret).await.unwrap();

@@ -7,6 +7,7 @@ mod clocks;
 mod closing;
 mod crash;
 mod enrolment;
+mod keys;
 mod leases;
 mod machine;
 mod measurements;

@@ -43,7 +43,7 @@ fn keys_sign_and_openssl_agrees() {
     let file = home.path().join("file");
     std::fs::write(&file, "contents\n").unwrap();
     for (algorithm, protection) in [("p256", "in tpm"), ("ed25519", "in host-memory")] {
-        let out = direct(home.path(), &["keys", "create", algorithm, "--algorithm", algorithm]).ok();
+        let out = direct(home.path(), &["keys", "create", algorithm, "--by-hand", "--algorithm", algorithm]).ok();
         assert!(out.stdout.contains(protection), "{}", out.stdout);
         direct(home.path(), &["keys", "create", algorithm]).refused(1, "AR-K102");
         let public = home.path().join("key.pem");

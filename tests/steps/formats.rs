@@ -11,7 +11,7 @@ impl Scene {
     fn new() -> Self {
         let scene = Self(directory());
         for algorithm in ["p256", "ed25519"] {
-            scene.direct(&["keys", "create", algorithm, "--algorithm", algorithm]).ok();
+            scene.direct(&["keys", "create", algorithm, "--by-hand", "--algorithm", algorithm]).ok();
             let line = scene.direct(&["keys", "public", algorithm, "--format", "ssh"]).ok().stdout;
             scene.write(&format!("{algorithm}.allowed"), &format!("release@example.org {line}"));
         }

@@ -10,6 +10,7 @@ mod formats;
 mod handles;
 mod impostors;
 mod input;
+mod leased_keys;
 mod limits;
 mod manifests;
 mod measure;

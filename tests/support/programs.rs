@@ -1,6 +1,8 @@
 //! The programs and steps under test, where every user can reach them.
 
+use super::process::run;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// What users install.
@@ -21,8 +23,8 @@ pub(crate) fn programs() -> &'static Path {
         let built = Path::new(env!("CARGO_BIN_EXE_attest-run")).parent().unwrap();
         let folder = super::directory().keep();
         for name in INSTALLED {
-            std::fs::copy(built.join(name), folder.join(name))
-                .unwrap_or_else(|error| panic!("{name}: {error}. `make test` builds all programs first"));
+            assert!(built.join(name).exists(), "{name} is not built. `make test` builds all programs first");
+            install(&built.join(name), &folder.join(name));
         }
         remove_at_exit(&folder);
         folder
@@ -33,10 +35,16 @@ pub(crate) fn programs() -> &'static Path {
 pub(crate) fn worker_programs(worker: &Path) -> super::Directory {
     let folder = super::directory();
     for name in INSTALLED.into_iter().filter(|name| *name != "attest-worker") {
-        std::fs::copy(programs().join(name), folder.path().join(name)).unwrap();
+        install(&programs().join(name), &folder.path().join(name));
     }
-    std::fs::copy(worker, folder.path().join("attest-worker")).unwrap();
+    install(worker, &folder.path().join("attest-worker"));
     folder
+}
+
+/// Copies a program, by a process of its own: a file that this one had open for writing, a child of another test might hold open
+/// still when it is to be started.
+fn install(program: &Path, to: &Path) {
+    run(Command::new("cp").arg(program).arg(to)).ok();
 }
 
 /// A step that `make steps` has built: the folder with its component and its manifest.

@@ -3,3 +3,4 @@
 mod device;
 mod endorsement;
 mod endurance;
+mod leased;

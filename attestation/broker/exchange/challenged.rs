@@ -26,7 +26,7 @@ impl InAnswer {
 
 /// A challenge of ours that is being answered.
 pub(crate) struct Challenged {
-    pub(crate) challenge: Challenge,
+    challenge: Challenge,
     store: Store,
     consume: ConsumeNonce,
     used_up: AtomicBool,
@@ -128,5 +128,109 @@ impl Broker {
             Ok(answer) => Ok(answer),
             Err(refused) => Err(self.refuse(&challenged.challenge, bytes, &refused).await),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Settings;
+    use crate::keys::RootKey;
+    use attest_evidence::exchange::{
+        ChallengeRequest, Isolation, RawEvidence, SessionEnd, write_exchange, write_session_end_bound,
+    };
+    use attest_evidence::name::JobSessionId;
+    use attest_evidence::time::{Clock as _, SystemClock};
+    use attest_evidence::tpm::TpmName;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    async fn broker() -> (tempfile::TempDir, Arc<Broker>) {
+        let folder = tempfile::tempdir().unwrap();
+        let (database, root) = (folder.path().join("broker.db"), RootKey::generate().unwrap());
+        Broker::init(&database, &root, SystemClock.now()).await.unwrap();
+        let broker = Broker::open(&database, root, Settings::default(), Arc::new(SystemClock)).await.unwrap();
+        (folder, Arc::new(broker))
+    }
+
+    /// What begins with a challenge of the broker's.
+    fn asked(broker: &Broker) -> Vec<u8> {
+        let challenge = broker.challenge(ChallengeRequest { ak: TpmName::of(b"somebody's") }).unwrap();
+        let end = SessionEnd { session: JobSessionId::random().unwrap(), isolation: Isolation::Agent };
+        let bound = write_session_end_bound(&challenge, &end).unwrap();
+        write_exchange(&bound, &RawEvidence { quote: b"", signature: b"", pcrs: b"", logs: Vec::new() }).unwrap()
+    }
+
+    async fn refused(broker: &Broker, bytes: &[u8]) -> String {
+        let Err(refusal) = broker.challenged(bytes).await else { panic!("it is looked at") };
+        refusal.report.code.to_string()
+    }
+
+    /// What comes of it: how often.
+    #[derive(Clone, Default)]
+    struct Came(Arc<AtomicUsize>);
+
+    impl Came {
+        fn times(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Transaction for Came {
+        type Output = ();
+
+        async fn run(self, _: &mut SqliteConnection) -> Result<(), StoreError> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn while_one_is_answered_another_with_its_challenge_is_not_looked_at() {
+        let (_folder, broker) = broker().await;
+        let bytes = asked(&broker);
+        let challenged = broker.challenged(&bytes).await.unwrap();
+        // Nothing of it is on the disk yet: it is held in memory.
+        assert!(!broker.store.is_nonce_used(&challenged.challenge.nonce).await.unwrap());
+        assert_eq!(refused(&broker, &bytes).await, "AR-X104");
+        challenged.commit(Came::default()).await.unwrap();
+        drop(challenged);
+        assert!(broker.in_answer.0.lock().unwrap().is_empty());
+        assert_eq!(refused(&broker, &bytes).await, "AR-X104");
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_before_the_answer_has_used_the_challenge_up() {
+        let (_folder, broker) = broker().await;
+        let bytes = asked(&broker);
+        let challenged = broker.challenged(&bytes).await.unwrap();
+        let nonce = challenged.challenge.nonce.clone();
+        drop(challenged);
+        // Until it is on the disk nobody else is let in.
+        assert_eq!(refused(&broker, &bytes).await, "AR-X104");
+        for _ in 0..500 {
+            if broker.in_answer.0.lock().unwrap().is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(broker.store.is_nonce_used(&nonce).await.unwrap());
+        assert_eq!(refused(&broker, &bytes).await, "AR-X104");
+    }
+
+    /// Two brokers at one database know nothing of what the other has in memory.
+    #[tokio::test]
+    async fn of_a_nonce_that_was_used_meanwhile_nothing_comes() {
+        let (_folder, broker) = broker().await;
+        let bytes = asked(&broker);
+        let challenged = broker.challenged(&bytes).await.unwrap();
+        broker.store.commit(challenged.consume.clone()).await.unwrap();
+        let came = Came::default();
+        assert!(matches!(challenged.commit(came.clone()).await, Err(Refused::Replayed)));
+        assert_eq!(came.times(), 0);
+        // The control: with one that is unused it does.
+        let fresh = broker.challenged(&asked(&broker)).await.unwrap();
+        fresh.commit(came.clone()).await.unwrap();
+        assert_eq!(came.times(), 1);
     }
 }

@@ -1,5 +1,6 @@
 //! Grants: made from an appraised host, a verified job and policy's decision, and from nothing else.
 
+use super::leased::LeasedKeys;
 use super::{GrantedValue, VerifiedJob};
 use crate::broker::Broker;
 use crate::keys::{BrokerKeys, KeyError, Purpose};
@@ -46,6 +47,16 @@ pub enum GrantError {
     Entropy,
 }
 
+/// What is behind the handles that are granted.
+pub(crate) struct Handles<'a> {
+    /// The keys that the runner's TPM uses only by this broker's signature.
+    pub(super) leased: &'a LeasedKeys,
+    /// The secrets, opened.
+    pub(super) values: &'a [GrantedValue],
+    /// What tokens are minted with, if there are any.
+    pub(super) minting: Option<&'a Minting>,
+}
+
 impl Grant {
     /// Grants `request` to `host`, with the secrets and the tokens that it asks for.
     ///
@@ -57,9 +68,9 @@ impl Grant {
         job: &VerifiedJob,
         decision: &Decision,
         request: &Request,
-        values: &[GrantedValue],
-        minting: Option<&Minting>,
+        handles: &Handles<'_>,
     ) -> Result<Self, GrantError> {
+        let Handles { leased, values, minting } = handles;
         let bound = *host.bound();
         if *job.bound() != bound || *decision.bound() != bound {
             return Err(GrantError::Mixed);
@@ -110,14 +121,17 @@ impl Grant {
         let issued = broker.now();
         let settings = &broker.settings;
         let expires = issued.plus(settings.lease_seconds);
+        let openings = leased.open(broker.keys(), u32::try_from(settings.lease_seconds).unwrap_or(u32::MAX));
         let keys = request
             .keys
             .iter()
-            .map(|key| GrantedKey {
+            .zip(openings)
+            .map(|(key, opening)| GrantedKey {
                 name: key.name.clone(),
                 usage: key.usage,
                 public_key: key.public_key,
                 formats: key.formats.clone(),
+                opening,
             })
             .collect();
         let stage = request.step.stage;

@@ -128,6 +128,8 @@ struct Written {
     claimed: Claimed,
     #[serde(default)]
     formats: BTreeSet<String>,
+    #[serde(default)]
+    leased: bool,
     mode: Option<String>,
     #[serde(default)]
     private: bool,
@@ -165,10 +167,10 @@ impl Cases {
             if case.no_job {
                 case.measured.job = None;
             }
-            let Written { name, ask, expect, by, measured, claimed, formats, mode, private, no_job: _ } = case;
+            let Written { name, ask, expect, by, measured, claimed, formats, leased, mode, private, no_job: _ } = case;
             cases.push(Case {
                 name,
-                question: Question { ask, measured, claimed, formats, mode, private },
+                question: Question { ask, measured, claimed, formats, leased, mode, private },
                 expect,
                 by,
             });

@@ -89,6 +89,7 @@ pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Reque
         measured: measured.clone(),
         claimed: Claimed { step: request.step.name.to_string(), why: why.to_owned() },
         formats: BTreeSet::new(),
+        leased: false,
         mode: None,
         private: false,
     };
@@ -108,6 +109,8 @@ pub(crate) fn questions(host: &AppraisedHost, job: &VerifiedJob, request: &Reque
         };
         Question {
             formats: key.formats.iter().map(|format| format.as_str().to_owned()).collect(),
+            // That it is such a key was verified before anything was asked.
+            leased: key.lease.is_some(),
             ..question(action, Kind::Key, key.name.as_str(), &key.why)
         }
     });

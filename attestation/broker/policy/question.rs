@@ -328,6 +328,9 @@ pub struct Question {
     /// In which formats it shall sign.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub formats: BTreeSet<String>,
+    /// Whether the TPM uses the key only by the broker's signature, for a key that shall sign.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leased: bool,
     /// `read` or `write`, for a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
@@ -353,6 +356,8 @@ struct Part {
     why: String,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     formats: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leased: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -368,6 +373,7 @@ impl Questions {
             ask: question.ask.clone(),
             why: question.claimed.why.clone(),
             formats: question.formats.clone(),
+            leased: question.leased,
             mode: question.mode.clone(),
             private: question.private,
         });
@@ -382,11 +388,12 @@ impl Questions {
     pub fn with_arguments(self, arguments: &[String]) -> Vec<Question> {
         let Self { measured, step, asked } = self;
         let measured = Measured { arguments: arguments.to_vec(), ..measured };
-        let whole = |Part { ask, why, formats, mode, private }| Question {
+        let whole = |Part { ask, why, formats, leased, mode, private }| Question {
             ask,
             measured: measured.clone(),
             claimed: Claimed { step: step.clone(), why },
             formats,
+            leased,
             mode,
             private,
         };
@@ -438,6 +445,7 @@ impl Question {
         if self.ask.action == Action::Sign {
             let formats = self.formats.iter().map(|format| text(format));
             context.push(("formats".to_owned(), RestrictedExpression::new_set(formats)));
+            context.push(("leased".to_owned(), RestrictedExpression::new_bool(self.leased)));
         }
         if self.ask.action == Action::Send {
             context.push(("private".to_owned(), RestrictedExpression::new_bool(self.private)));
@@ -487,6 +495,7 @@ impl Question {
             ["claimed", "step"] => Some(self.claimed.step.clone()),
             ["claimed", "why"] => Some(self.claimed.why.clone()),
             ["formats"] => Some(list(&mut self.formats.iter())),
+            ["leased"] => Some(self.leased.to_string()),
             ["mode"] => self.mode.clone(),
             ["private"] => Some(self.private.to_string()),
             ["measured", "arguments"] => Some(list(&mut self.measured.arguments.iter())),
@@ -524,6 +533,7 @@ mod tests {
             },
             claimed: Claimed::default(),
             formats: BTreeSet::from(["raw".to_owned()]),
+            leased: true,
             private: false,
         }
     }

@@ -45,6 +45,7 @@ fn question(ask: &str, job: Option<CiJob>) -> Question {
         },
         claimed: Claimed { step: "release".into(), why: "because".into() },
         formats: BTreeSet::from(["raw".to_owned()]),
+        leased: false,
         private: false,
     }
 }

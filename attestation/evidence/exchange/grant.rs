@@ -130,6 +130,21 @@ pub struct GrantedKey {
     pub public_key: Sha256Digest,
     /// The formats it may sign in.
     pub formats: Vec<KeyFormat>,
+    /// What opens it in the TPM, if it obeys its lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<KeyOpening>,
+}
+
+/// The broker's word to a TPM: the key named by the reference may be used in the session of the nonce, and in others by a
+/// ticket, until so many seconds after that session began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyOpening {
+    /// For how long.
+    pub seconds: u32,
+    /// By the grant key over [`authorization`](crate::tpm::authorization): ECDSA over P-256 with SHA-256, r then s.
+    #[serde(with = "hex")]
+    pub signature: [u8; 64],
 }
 
 /// A grant with its signature, as it travels.

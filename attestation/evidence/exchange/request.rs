@@ -1,9 +1,10 @@
 //! What an exchange asks for: the part of `bound` that is JSON.
 
 use crate::bytes::{Malformed, Problem, json_offset};
-use crate::digest::{Sha256Digest, hex};
+use crate::digest::{Sha256Digest, base64, hex};
 use crate::exchange::{Audience, Origin};
 use crate::name::{DirectoryName, JobSessionId, KeyName, SecretName, Stage, StepName};
+use crate::tpm::PcrState;
 use serde::{Deserialize, Serialize};
 
 /// Everything that the broker is told and the quote covers, beside the challenge.
@@ -194,8 +195,41 @@ pub struct KeyRequest {
     /// SHA-256 of its public key (DER `SubjectPublicKeyInfo`), so that the grant is for this key alone. For a key that
     /// others are derived from, which has none: of the name of the key in the TPM.
     pub public_key: Sha256Digest,
+    /// For a key that the TPM uses only by a broker's signature: what this takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeasedKey>,
     /// Why, in the words of the manifest.
     pub why: String,
+}
+
+/// A key that obeys its lease: what it is, its attestation key's word for that, and the session that the broker shall open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeasedKey {
+    /// `TPMT_PUBLIC`.
+    #[serde(with = "base64")]
+    pub public: Vec<u8>,
+    /// What tells it from other keys of its name: see [`KeyPolicy::reference`](crate::tpm::KeyPolicy::reference).
+    #[serde(with = "hex")]
+    pub id: [u8; 16],
+    /// The boot state that it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_state: Option<PcrState>,
+    /// `TPMS_ATTEST` of `TPM2_Certify`, with [`key_certification_data`] as its qualifying data.
+    #[serde(with = "base64")]
+    pub certification: Vec<u8>,
+    /// `TPMT_SIGNATURE` of the attestation key over it.
+    #[serde(with = "base64")]
+    pub signature: Vec<u8>,
+    /// nonceTPM of the policy session that waits.
+    #[serde(with = "hex")]
+    pub nonce: [u8; 32],
+}
+
+/// What an attestation key signs beside the Name of a key that it certifies: always the same, for a certification says what is
+/// so for as long as both keys live.
+pub fn key_certification_data() -> Sha256Digest {
+    Sha256Digest::of(b"attest-run/key-certification/v1")
 }
 
 /// How a key may be used.

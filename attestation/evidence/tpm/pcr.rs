@@ -4,6 +4,8 @@ use crate::bytes::{Malformed, Reader};
 use crate::digest::{Sha256Digest, to_hex};
 use crate::hash::{Digest, HashAlgorithm};
 use crate::tpm::algorithm;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -142,6 +144,25 @@ impl std::str::FromStr for PcrSelection {
             })
             .collect::<Result<Vec<_>, _>>()?;
         if selection.is_empty() { Err(PcrSelectionError::Empty) } else { Ok(Self::of(selection)) }
+    }
+}
+
+/// In JSON: the indexes, ascending, each once. So a selection has one spelling.
+impl Serialize for PcrSelection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.indexes().map(PcrIndex::get).collect::<Vec<_>>().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for PcrSelection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let numbers = Vec::<u8>::deserialize(deserializer)?;
+        let selection = Self::of(numbers.iter().filter_map(|number| PcrIndex::new(*number)));
+        if !numbers.is_empty() && selection.indexes().map(PcrIndex::get).eq(numbers) {
+            Ok(selection)
+        } else {
+            Err(D::Error::custom("PCRs are numbers from 0 to 23, ascending"))
+        }
     }
 }
 

@@ -43,6 +43,11 @@ impl StoredKey {
     pub fn public(&self) -> &[u8] {
         &self.public
     }
+
+    /// Contents of `TPM2B_PRIVATE`.
+    pub(super) fn private(&self) -> &[u8] {
+        &self.private
+    }
 }
 
 /// A P-256 key that signs with ECDSA and SHA-256.
@@ -79,7 +84,7 @@ impl DerivationKey {
 }
 
 /// The storage root key's place (TCG TPM v2.0 Provisioning Guidance §7.5.1).
-const STORAGE_ROOT: u32 = 0x8100_0001;
+pub(super) const STORAGE_ROOT: u32 = 0x8100_0001;
 
 impl Device {
     /// Makes a signing key: P-256, not exportable.
@@ -87,13 +92,22 @@ impl Device {
     /// # Errors
     /// Whatever the TPM reports.
     pub fn create_signing_key(&mut self) -> Result<SigningKey, TpmError> {
-        let attributes = self.key_attributes(|builder| builder.with_sign_encrypt(true))?;
+        self.create_signing_key_with(None)
+    }
+
+    /// Makes a signing key that `policy` opens, where there is one, and nothing else does.
+    pub(super) fn create_signing_key_with(&mut self, policy: Option<&Sha256Digest>) -> Result<SigningKey, TpmError> {
+        let attributes =
+            self.key_attributes(|builder| builder.with_sign_encrypt(true).with_user_with_auth(policy.is_none()))?;
+        let policy = policy.map_or(Ok(Digest::default()), |policy| Digest::try_from(policy.as_bytes().as_slice()));
+        let policy = policy.map_err(|error| self.error("TPM2B_DIGEST", error))?;
         let scheme = EccScheme::create(EccSchemeAlgorithm::EcDsa, Some(HashingAlgorithm::Sha256), None);
         let public = scheme.and_then(|scheme| {
             PublicBuilder::new()
                 .with_public_algorithm(PublicAlgorithm::Ecc)
                 .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
                 .with_object_attributes(attributes)
+                .with_auth_policy(policy)
                 .with_ecc_parameters(
                     PublicEccParametersBuilder::new()
                         .with_symmetric(SymmetricDefinitionObject::Null)
@@ -219,9 +233,7 @@ impl Device {
         {
             return Ok(*handle);
         }
-        if let Some((_, handle)) = self.loaded.take() {
-            self.flush(handle.into());
-        }
+        self.unload();
         let handle = self.load_transient(key)?;
         self.loaded = Some((name, handle));
         Ok(handle)

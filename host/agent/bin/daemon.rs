@@ -1,6 +1,6 @@
 //! The daemon of its own user that owns the TPM.
 
-use attest_agent::{Admins, Agent, Settings, config, listen, start_log};
+use attest_agent::{Admins, Agent, Settings, config, installed, listen, start_log, told_to_end};
 use attest_evidence::exchange::Isolation;
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_spawner::{Spawner, Starting, User, Users};
@@ -10,7 +10,6 @@ use std::os::unix::fs::{DirBuilderExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Serves the jobs of this machine, until it is told to end.
 pub(crate) fn serve() -> Result<(), Report> {
@@ -39,7 +38,7 @@ pub(crate) fn serve() -> Result<(), Report> {
     }
     let ids = |user: &uzers::User| User { uid: user.uid(), gid: user.primary_group_id() };
     let users = Users { worker: ids(&worker), egress: ids(&egress) };
-    let spawner = Spawner::start(&config::spawned(), Some(users)).and_then(Starting::ready).map_err(|error| {
+    let spawner = Spawner::start(&installed::spawned(), Some(users)).and_then(Starting::ready).map_err(|error| {
         error
             .report()
             .hint("start the agent as root, or with CAP_SETUID, CAP_SETGID and CAP_KILL: its spawner needs them")
@@ -61,10 +60,10 @@ pub(crate) fn serve() -> Result<(), Report> {
         event_log,
         measurements,
         isolation: Isolation::Agent,
-        programs: config::programs(),
+        programs: installed::programs(),
         http_roots,
         tools: section.tools,
-        worker: config::spawned().worker,
+        worker: installed::spawned().worker,
         embedded_broker: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -75,7 +74,7 @@ pub(crate) fn serve() -> Result<(), Report> {
     let served = runtime.block_on(async {
         let agent = Arc::new(Agent::start(settings, spawner, None).await.map_err(|error| error.report())?);
         tracing::info!(socket = %section.socket.display(), "serving");
-        agent.serve(socket, Admins::new(admins), until_told()).await.map_err(|error| error.report())
+        agent.serve(socket, Admins::new(admins), told_to_end()).await.map_err(|error| error.report())
     });
     // Whatever still reads a file is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -142,16 +141,4 @@ fn give_up(user: &uzers::User) -> Result<(), Report> {
             .hint("start it as root, or as that user with `User=` in its unit"));
     }
     Ok(())
-}
-
-async fn until_told() {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        _ => std::future::pending().await,
-    }
 }

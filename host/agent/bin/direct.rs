@@ -1,12 +1,13 @@
 //! Direct mode: an agent for one client, who started it.
 
-use attest_agent::{Admins, Agent, BrokerStarting, Client, ServeError, Settings, config, start_log};
+use crate::started::{self, no_client};
+use attest_agent::{Admins, Agent, BrokerStarting, Client, ServeError, Settings, config, installed};
 use attest_evidence::exchange::Isolation;
-use attest_evidence::report::{Explain as _, Fault, Report};
-use attest_spawner::{Spawner, Starting};
+use attest_evidence::report::{Explain as _, Report};
+use attest_spawner::Starting;
 use attest_tpm::Transport;
-use attest_wire::client::Started;
-use attest_wire::{Channel, WireError};
+use attest_wire::WireError;
+use attest_wire::client::Helpers;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -32,32 +33,22 @@ pub(crate) struct Direct {
 impl Direct {
     /// What the client is told by its connection is told by nothing else.
     pub(crate) fn serve(self) -> Result<(), Report> {
-        start_log("warn");
-        let broken = |reason: &dyn std::fmt::Display| {
-            Report::new("AR-C503", Fault::Environment, format!("there is no client at standard input: {reason}"))
-                .hint("`attest-run` starts this program; it is of no use by hand")
-        };
-        // Before any thread, so that it inherits nothing but this process's rights.
-        let spawner = Spawner::start(&config::spawned(), None);
-        let channel = Channel::at_stdin().map_err(|error| broken(&error))?;
-        let connection = channel.stream().try_clone().map_err(|error| broken(&error))?;
+        let (spawner, channel) = started::begin()?;
+        let connection = channel.stream().try_clone().map_err(no_client)?;
         let (tpm, broker) = match channel.receive_with() {
-            Ok((started, descriptors)) => {
-                begun(started, descriptors).ok_or_else(|| broken(&"it sent something else"))?
+            Ok((helpers, descriptors)) => {
+                begun(helpers, descriptors).ok_or_else(|| no_client("it sent something else"))?
             }
             Err(WireError::Closed) => return Ok(()),
-            Err(error) => return Err(broken(&error)),
+            Err(error) => return Err(no_client(error)),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Report::new("AR-C504", Fault::Environment, error.to_string()))?;
+        let runtime = started::runtime()?;
         let served = runtime.block_on(async {
             let client = match Client::hear(channel.into_stream()).await {
                 Ok(client) => client,
                 // It has found out by itself that it can't ask.
                 Err(ServeError::Gone) => return Ok(()),
-                Err(error) => return Err(broken(&error)),
+                Err(error) => return Err(no_client(error)),
             };
             let started = async {
                 let settings = self.settings(tpm)?;
@@ -90,20 +81,20 @@ impl Direct {
             measurements,
             tpm,
             isolation: Isolation::Direct,
-            programs: config::programs(),
+            programs: installed::programs(),
             tools: self.tools,
             http_roots: config::roots(self.http_roots.as_deref())?,
-            worker: config::spawned().worker,
-            embedded_broker: Some(config::beside("attest-broker")),
+            worker: installed::spawned().worker,
+            embedded_broker: Some(installed::beside("attest-broker")),
         })
     }
 }
 
 /// The TPM and the broker that the client has started.
-fn begun(started: Started, descriptors: Vec<OwnedFd>) -> Option<(Option<UnixStream>, Option<BrokerStarting>)> {
+fn begun(helpers: Helpers, descriptors: Vec<OwnedFd>) -> Option<(Option<UnixStream>, Option<BrokerStarting>)> {
     let mut descriptors = descriptors.into_iter();
-    let tpm = if started.tpm { Some(descriptors.next()?.into()) } else { None };
+    let tpm = if helpers.tpm { Some(descriptors.next()?.into()) } else { None };
     let broker =
-        if started.broker { Some(BrokerStarting::begun(descriptors.next()?, descriptors.next()?)) } else { None };
+        if helpers.broker { Some(BrokerStarting::begun(descriptors.next()?, descriptors.next()?)) } else { None };
     Some((tpm, broker))
 }

@@ -4,6 +4,7 @@
 mod daemon;
 mod direct;
 mod rehearse;
+mod started;
 
 use attest_evidence::report::Report;
 use clap::{Parser, Subcommand};

@@ -1,10 +1,11 @@
 //! Rehearsing: a step in the cases of its fixture, for the client at standard input.
 
-use attest_agent::{Rehearsal, config, start_log};
+use crate::started::{self, no_client};
+use attest_agent::Rehearsal;
 use attest_evidence::report::{Explain as _, Fault, Report};
 use attest_spawner::{Spawner, Starting};
 use attest_wire::rehearsal::{FromRehearsal, Rehearse};
-use attest_wire::{Channel, FrameWriter, split};
+use attest_wire::{FrameWriter, split};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -20,21 +21,10 @@ pub(crate) struct RehearseHere {
 
 impl RehearseHere {
     pub(crate) fn serve(self) -> Result<(), Report> {
-        start_log("warn");
-        let broken = |reason: &dyn std::fmt::Display| {
-            Report::new("AR-C503", Fault::Environment, format!("there is no client at standard input: {reason}"))
-                .hint("`attest-run` starts this program; it is of no use by hand")
-        };
-        // Before any thread, so that it inherits nothing but this process's rights.
-        let spawner = Spawner::start(&config::spawned(), None);
-        let channel = Channel::at_stdin().map_err(|error| broken(&error))?;
-        let (asked, descriptors) = channel.receive_with::<Rehearse>().map_err(|error| broken(&error))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Report::new("AR-C504", Fault::Environment, error.to_string()))?;
-        runtime.block_on(async {
-            let (mut reader, mut writer) = split(channel.into_stream()).map_err(|error| broken(&error))?;
+        let (spawner, channel) = started::begin()?;
+        let (asked, descriptors) = channel.receive_with::<Rehearse>().map_err(no_client)?;
+        started::runtime()?.block_on(async {
+            let (mut reader, mut writer) = split(channel.into_stream()).map_err(no_client)?;
             let rehearse = async {
                 let spawner = spawner.and_then(Starting::ready).map_err(|error| error.report())?;
                 self.rehearse(spawner, &asked, descriptors, &mut writer).await
@@ -43,7 +33,7 @@ impl RehearseHere {
                 end = rehearse => end,
                 () = reader.closed() => return Ok(()),
             };
-            writer.send(&FromRehearsal::End(end)).await.map_err(|error| broken(&error))
+            writer.send(&FromRehearsal::End(end)).await.map_err(no_client)
         })
     }
 
@@ -54,19 +44,18 @@ impl RehearseHere {
         descriptors: Vec<OwnedFd>,
         writer: &mut FrameWriter,
     ) -> Result<(), Report> {
-        let gone = |error: &dyn std::fmt::Display| Report::new("AR-C503", Fault::Environment, error.to_string());
         let [component, manifest, fixture] = <[OwnedFd; 3]>::try_from(descriptors)
-            .map_err(|_| gone(&"component, manifest and fixture are wanted"))?
+            .map_err(|_| no_client("component, manifest and fixture are wanted"))?
             .map(read);
         let (component, manifest, fixture) = (component?, manifest?, fixture?);
         let rehearsal = Rehearsal::begin(spawner, &component, &manifest, &fixture, self.folder);
         let rehearsal = rehearsal.await.map_err(|error| error.report())?;
         let step = FromRehearsal::Step(rehearsal.step().clone());
-        writer.send(&step).await.map_err(|error| gone(&error))?;
+        writer.send(&step).await.map_err(no_client)?;
         for number in rehearsal.cases(&asked.cases).map_err(|error| error.report())? {
             if let Some(result) = rehearsal.run(number).await {
                 let case = FromRehearsal::Case(result.map_err(|error| error.report())?);
-                writer.send(&case).await.map_err(|error| gone(&error))?;
+                writer.send(&case).await.map_err(no_client)?;
             }
         }
         Ok(())

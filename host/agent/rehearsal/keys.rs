@@ -45,7 +45,8 @@ fn usable(
 ) -> Option<UsableKey> {
     let public_key = public.to_public_key_pem(LineEnding::LF).ok()?;
     let fingerprint = Sha256Digest::of(public.to_public_key_der().ok()?.as_bytes());
-    let public = Key { stage: STAGE, name: name.clone(), algorithm, public_key, fingerprint };
+    let public =
+        Key { stage: STAGE, name: name.clone(), algorithm, lease: None, public_key, fingerprint, former: Vec::new() };
     Some(UsableKey { public, secret })
 }
 

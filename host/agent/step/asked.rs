@@ -3,13 +3,24 @@
 use super::prepare::Prepared;
 use crate::agent::{Agent, AgentError};
 use crate::exchange::Recipient;
+use crate::leased::Waiting;
 use crate::signing::fits;
 use crate::worker::Served;
 use attest_evidence::exchange::{
     BoundDirectory, DirectoryMode, GrantBody, KeyRequest, KeyUse, OriginRequest, Request, SecretRequest, SecretUse,
     StepIdentity, TokenRequest,
 };
-use attest_evidence::name::{JobSessionId, Stage};
+use attest_evidence::name::{JobSessionId, KeyName, Stage};
+use std::collections::BTreeMap;
+
+/// What the broker is asked, and what waits for its answer.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    /// What the worker may ask for if all of it is granted.
+    pub(super) served: Served,
+    /// A session in the TPM for each key that obeys its lease.
+    pub(super) waiting: BTreeMap<KeyName, Waiting>,
+}
 
 impl Agent {
     /// What the broker is asked, and what the worker may ask for if all of it is granted.
@@ -20,7 +31,7 @@ impl Agent {
         stage: Stage,
         session: Option<JobSessionId>,
         recipient: &Recipient,
-    ) -> Result<(Request, Served), AgentError> {
+    ) -> Result<Asked, AgentError> {
         let manifest = prepared.step.manifest();
         let mut served = Served {
             outputs: manifest.outputs.keys().cloned().collect(),
@@ -28,21 +39,25 @@ impl Agent {
             annotations: manifest.annotations.is_some(),
             ..Served::default()
         };
-        let mut asked_keys = Vec::with_capacity(manifest.keys.len());
+        let (mut asked_keys, mut waiting) = (Vec::with_capacity(manifest.keys.len()), BTreeMap::new());
         for (name, declared) in &manifest.keys {
-            let public_key = match declared.usage {
+            let (public_key, lease) = match declared.usage {
                 KeyUse::Sign => {
                     let key = self.keys().usable(stage, name).await?;
                     declared.formats.iter().try_for_each(|format| fits(&key.public, *format))?;
+                    let lease = self.await_lease(&key).await?.map(|(lease, session)| {
+                        waiting.insert(name.clone(), session);
+                        lease
+                    });
                     let fingerprint = key.public.fingerprint;
                     served.signing.insert(name.clone(), (key, declared.formats.iter().copied().collect()));
-                    fingerprint
+                    (fingerprint, lease)
                 }
                 KeyUse::Derive => {
                     let key = self.keys().derives(stage, name).await?;
                     let fingerprint = key.fingerprint;
                     served.derivation.insert(name.clone(), key);
-                    fingerprint
+                    (fingerprint, None)
                 }
             };
             asked_keys.push(KeyRequest {
@@ -50,6 +65,7 @@ impl Agent {
                 usage: declared.usage,
                 formats: declared.formats.clone(),
                 public_key,
+                lease,
                 why: declared.why.clone(),
             });
         }
@@ -90,7 +106,7 @@ impl Agent {
             keys: asked_keys,
             http: http.collect(),
         };
-        Ok((request, served))
+        Ok(Asked { request, served, waiting })
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-static PATTERNS: LazyLock<Arc<Patterns>> = LazyLock::new(|| Patterns::new().unwrap());
+static PATTERNS: LazyLock<Arc<Patterns>> = LazyLock::new(Patterns::new);
 
 /// All of a finding, to be compared.
 fn facts(finding: &Finding) -> String {

@@ -163,7 +163,7 @@ fn negatives() -> Vec<String> {
 
 #[test]
 fn each_pattern_finds_its_secrets_whatever_stands_around_them() {
-    let patterns = Patterns::new().unwrap();
+    let patterns = Patterns::new();
     let samples = positives();
     for (name, text) in &samples {
         for (before, after) in [("", ""), ("x = '", "'\n"), ("{\"log\": \"line\\n", "\\nmore\"}"), ("\u{e9} ", "\r\n")]
@@ -189,8 +189,15 @@ fn each_pattern_finds_its_secrets_whatever_stands_around_them() {
 }
 
 #[test]
+fn the_expressions_of_every_pattern_compile() {
+    for ready in &Patterns::new().ready {
+        assert_eq!(ready.expressions.nearby.is_some(), ready.pattern.nearby.is_some());
+    }
+}
+
+#[test]
 fn what_only_looks_like_a_secret_is_left_out() {
-    let patterns = Patterns::new().unwrap();
+    let patterns = Patterns::new();
     for text in negatives() {
         let found = patterns.find(text.as_bytes());
         assert!(found.is_empty(), "{text}: {found:?}");
@@ -206,7 +213,7 @@ fn the_checksum_is_that_of_a_token_that_its_maker_published() {
 
 #[test]
 fn a_fingerprint_is_of_the_secret_and_not_of_its_place() {
-    let patterns = Patterns::new().unwrap();
+    let patterns = Patterns::new();
     let token = summed("ghp_", 3);
     let of = |text: String| patterns.find(text.as_bytes())[0].fingerprint;
     let one = of(token.clone());

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn search(parts: &[&[u8]], room: usize) -> Searched {
-        let mut search = FileSearch::new(&Patterns::new().unwrap(), room);
+        let mut search = FileSearch::new(&Patterns::new(), room);
         parts.iter().for_each(|part| search.push(part));
         search.finish()
     }

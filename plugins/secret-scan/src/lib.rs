@@ -34,7 +34,7 @@ fn run(args: Vec<String>) -> Result {
         return Err(Error::new("usage: secret-scan.wasm, without arguments").with_code(FAILED));
     }
     let failed = |error: Error| error.with_code(FAILED);
-    let patterns = Patterns::new().map_err(|error| Error::new(error.to_string()).with_code(FAILED))?;
+    let patterns = Patterns::new();
     let source = Directory::open("source").map_err(failed)?;
     let folder = Directory::open("report").map_err(failed)?;
     let allowed = allow_list(&source).map_err(failed)?;

@@ -1,0 +1,217 @@
+//! Keys beside the attestation key: which of them are in its TPM, and which of these obey their lease.
+
+use crate::key::AttestationKey;
+use crate::signature::{SignatureRefused, SignatureVerifier, verify};
+use attest_evidence::digest::to_hex;
+use attest_evidence::exchange::{LeasedKey, key_certification_data};
+use attest_evidence::report::{Explain, Fault, Report};
+use attest_evidence::tpm::{
+    Attest, Attested, Attributes, KeyPolicy, Public, PublicKey, Signature, SigningScheme, TpmName,
+};
+use attest_evidence::{Malformed, Sha256Digest};
+
+/// A P-256 key that signs with ECDSA and SHA-256, was made in the TPM of an attestation key, and can't leave it.
+///
+/// Its one constructor is [`CertifiedKey::verify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertifiedKey {
+    name: TpmName,
+    attributes: Attributes,
+    policy: Vec<u8>,
+    fingerprint: Sha256Digest,
+}
+
+/// What is said of a key, as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct RawCertification<'a> {
+    /// `TPMT_PUBLIC` of the key.
+    pub public: &'a [u8],
+    /// `TPMS_ATTEST`.
+    pub message: &'a [u8],
+    /// `TPMT_SIGNATURE` of the attestation key.
+    pub signature: &'a [u8],
+}
+
+impl<'a> From<&'a LeasedKey> for RawCertification<'a> {
+    fn from(key: &'a LeasedKey) -> Self {
+        Self { public: &key.public, message: &key.certification, signature: &key.signature }
+    }
+}
+
+/// Why a key is not believed to be what it is said to be. The first thing wrong, in the order of the checks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificationRefused {
+    /// The key, its certification or the signature are not of their form.
+    #[error("{0}")]
+    Malformed(#[from] Malformed),
+    /// The attestation key signed something else.
+    #[error("the attestation key signed the output of {0}, not a certification")]
+    NotACertification(&'static str),
+    /// The signature is not the attestation key's over these bytes.
+    #[error("the certification is not signed by the runner's attestation key")]
+    Signature,
+    /// The attestation key certified for another end.
+    #[error("the certification was made for something else")]
+    Purpose {
+        /// What its qualifying data has to be.
+        wanted: Sha256Digest,
+        /// What it is, hexadecimal.
+        found: String,
+    },
+    /// It is another key's.
+    #[error("the certification is another key's")]
+    OtherKey {
+        /// The Name of the key, hexadecimal.
+        wanted: String,
+        /// The Name that is certified.
+        found: String,
+    },
+    /// The key may have been made outside, or be elsewhere too, or sign what it is not for.
+    #[error("a key of a step must be {wanted}, and nothing that signs by itself or decrypts; this one is {found}")]
+    Attributes {
+        /// What it has to be.
+        wanted: Attributes,
+        /// What it is.
+        found: Attributes,
+    },
+    /// It is of another kind.
+    #[error("a key of a step is P-256 with ECDSA and SHA-256, and this one is {0}")]
+    Algorithm(String),
+    /// It can be used without the broker.
+    #[error("the TPM uses the key without the broker's signature, too: it is {0}")]
+    WithoutLease(Attributes),
+    /// Something else opens it than this broker's signature for a key of this stage and name.
+    #[error("the key obeys another policy than this broker's for a key of that stage and name")]
+    Policy {
+        /// What its policy has to be.
+        wanted: Sha256Digest,
+        /// What it is, hexadecimal.
+        found: String,
+    },
+    /// Another key was asked for than the one that is shown.
+    #[error("the key that is asked for is not the one that the TPM has certified")]
+    Fingerprint {
+        /// SHA-256 of the public key that was asked for.
+        asked: Sha256Digest,
+        /// That of the key that is certified.
+        certified: Sha256Digest,
+    },
+}
+
+impl From<SignatureRefused> for CertificationRefused {
+    fn from(_: SignatureRefused) -> Self {
+        Self::Signature
+    }
+}
+
+impl CertifiedKey {
+    const NEEDED: Attributes = Attributes::SIGN
+        .and(Attributes::FIXED_TPM)
+        .and(Attributes::FIXED_PARENT)
+        .and(Attributes::SENSITIVE_DATA_ORIGIN);
+
+    /// Checks that `ak` has certified a key, and that this is one that can't be elsewhere.
+    ///
+    /// What a certification says holds for as long as the two keys live: there is nothing fresh in it.
+    ///
+    /// # Errors
+    /// See [`CertificationRefused`].
+    pub fn verify(
+        raw: RawCertification<'_>,
+        ak: &AttestationKey,
+        verifier: &dyn SignatureVerifier,
+    ) -> Result<Self, CertificationRefused> {
+        let attest = Attest::parse(raw.message)?;
+        let Attested::Certify(certified) = attest.attested else {
+            return Err(CertificationRefused::NotACertification(attest.attested.command()));
+        };
+        let signature = Signature::parse(raw.signature)?;
+        if signature.scheme != ak.scheme() {
+            return Err(CertificationRefused::Signature);
+        }
+        verify(verifier, ak.key(), ak.scheme(), raw.message, &signature.value)?;
+        let wanted = key_certification_data();
+        if attest.extra_data != wanted.as_bytes() {
+            return Err(CertificationRefused::Purpose { wanted, found: to_hex(attest.extra_data) });
+        }
+        let public = Public::parse(raw.public)?;
+        let name = TpmName::of(raw.public);
+        if certified.name != name.as_bytes() {
+            return Err(CertificationRefused::OtherKey { wanted: name.to_string(), found: to_hex(certified.name) });
+        }
+        let none_of = Attributes::RESTRICTED.and(Attributes::DECRYPT);
+        if !public.attributes.missing(Self::NEEDED).is_empty() || public.attributes.missing(none_of) != none_of {
+            return Err(CertificationRefused::Attributes { wanted: Self::NEEDED, found: public.attributes });
+        }
+        let fingerprint = match (&public.key, public.scheme) {
+            (PublicKey::P256 { .. }, Some(SigningScheme::ECDSA_SHA256)) => public.key.to_spki(),
+            _ => None,
+        };
+        let Some(fingerprint) = fingerprint.as_deref().map(Sha256Digest::of) else {
+            return Err(CertificationRefused::Algorithm(public.key.kind()));
+        };
+        Ok(Self { name, attributes: public.attributes, policy: public.policy, fingerprint })
+    }
+
+    /// Checks that only `policy` opens the key.
+    ///
+    /// # Errors
+    /// See [`CertificationRefused`].
+    pub fn obeys(&self, policy: &KeyPolicy) -> Result<(), CertificationRefused> {
+        if self.attributes.contains(Attributes::USER_WITH_AUTH) {
+            return Err(CertificationRefused::WithoutLease(self.attributes));
+        }
+        let wanted = policy.digest();
+        if self.policy != wanted.as_bytes() {
+            return Err(CertificationRefused::Policy { wanted, found: to_hex(&self.policy) });
+        }
+        Ok(())
+    }
+
+    /// Checks that it is the key with this fingerprint.
+    ///
+    /// # Errors
+    /// [`CertificationRefused::Fingerprint`].
+    pub fn is(&self, asked: &Sha256Digest) -> Result<(), CertificationRefused> {
+        if self.fingerprint == *asked {
+            return Ok(());
+        }
+        Err(CertificationRefused::Fingerprint { asked: *asked, certified: self.fingerprint })
+    }
+
+    /// Its Name.
+    pub const fn name(&self) -> &TpmName {
+        &self.name
+    }
+
+    /// SHA-256 of its public key (DER `SubjectPublicKeyInfo`).
+    pub const fn fingerprint(&self) -> &Sha256Digest {
+        &self.fingerprint
+    }
+}
+
+impl Explain for CertificationRefused {
+    fn report(&self) -> Report {
+        let report = |code| Report::new(code, Fault::Identity, self.to_string());
+        match self {
+            Self::Malformed(malformed) => {
+                report("AR-K301").fact("structure", malformed.structure).fact("byte", malformed.offset)
+            }
+            Self::NotACertification(_) => report("AR-K302"),
+            Self::Signature => report("AR-K303").hint("was the runner enrolled anew since? Restart its agent"),
+            Self::Purpose { wanted, found } => report("AR-K304").fact("wanted", wanted).fact("got", found),
+            Self::OtherKey { wanted, found } => report("AR-K305").fact("wanted", wanted).fact("got", found),
+            Self::Attributes { wanted, found } => report("AR-K306").fact("wanted", wanted).fact("got", found),
+            Self::Algorithm(_) => report("AR-K307"),
+            Self::WithoutLease(_) => {
+                report("AR-K308").hint("an admin of the runner makes another: `attest-run keys rotate`")
+            }
+            Self::Policy { wanted, found } => report("AR-K309").fact("wanted", wanted).fact("got", found).hint(
+                "the key was made for another broker, stage or name: `attest-run keys rotate` makes one for this",
+            ),
+            Self::Fingerprint { asked, certified } => {
+                report("AR-K310").fact("asked", asked).fact("certified", certified)
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Keys that obey their lease: the TPM uses one only while the broker has signed for it.
+//!
+//! For each such key that a step asks for, a session is begun in the TPM before the exchange, and its nonce goes along. The grant
+//! brings the broker's signature over it, for which the TPM gives a ticket; with that, and until its time is up, the key signs.
+
+use crate::agent::{Agent, AgentError, Link};
+use crate::keys::{KeyError, KeySecret, NewKey, UsableKey};
+use crate::worker::Served;
+use attest_evidence::Sha256Digest;
+use attest_evidence::digest::{base64, hex};
+use attest_evidence::exchange::{GrantedKey, KeyOpening, LeasedKey, key_certification_data};
+use attest_evidence::name::{KeyName, Stage};
+use attest_evidence::tpm::{KeyPolicy, PcrState, TpmName, authority_public};
+use attest_tpm::{AwaitingSession, Device, KeyTicket, Opening, SigningKey, Tpm};
+use attest_wire::client::{Key, KeyKind};
+use p256::elliptic_curve::sec1::ToSec1Point as _;
+use p256::pkcs8::DecodePublicKey as _;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// What the file of a key says of its lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredLease {
+    /// Name of the broker's key, as the TPM knows it.
+    pub(crate) authority: TpmName,
+    /// What tells the key from others of its name.
+    #[serde(with = "hex")]
+    pub(crate) id: [u8; 16],
+    /// The boot state that it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) boot_state: Option<PcrState>,
+    /// The attestation key's word for it.
+    pub(crate) certification: Certification,
+}
+
+/// `TPM2_Certify` of a key, by an attestation key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Certification {
+    /// The attestation key. Another one certifies anew.
+    pub(crate) ak: TpmName,
+    /// `TPMS_ATTEST`.
+    #[serde(with = "base64")]
+    pub(crate) message: Vec<u8>,
+    /// `TPMT_SIGNATURE`.
+    #[serde(with = "base64")]
+    pub(crate) signature: Vec<u8>,
+}
+
+impl Certification {
+    /// Has the attestation key certify a key.
+    pub(crate) async fn of(tpm: &Tpm, key: &SigningKey, ak: &TpmName) -> Result<Self, KeyError> {
+        let key = key.clone();
+        let certified = tpm
+            .run(move |device| device.certify(key.stored(), &key_certification_data()))
+            .await
+            .map_err(KeyError::Tpm)?;
+        let (message, signature) = certified;
+        Ok(Self { ak: ak.clone(), message, signature })
+    }
+}
+
+impl StoredLease {
+    /// What the TPM asks for before it uses the key.
+    pub(crate) fn policy(&self, stage: Stage, name: &KeyName) -> KeyPolicy {
+        KeyPolicy {
+            authority: self.authority.clone(),
+            reference: KeyPolicy::reference(stage, name, &self.id),
+            boot_state: self.boot_state,
+        }
+    }
+}
+
+/// A key that obeys its lease.
+#[derive(Clone)]
+pub(crate) struct ObedientKey {
+    pub(crate) tpm: Tpm,
+    pub(crate) key: SigningKey,
+    pub(crate) lease: StoredLease,
+    pub(crate) policy: KeyPolicy,
+    /// There once a broker has signed.
+    ticket: Arc<OnceLock<KeyTicket>>,
+}
+
+/// Who is asked to open keys.
+pub(crate) struct Authority {
+    /// As the TPM loads it.
+    public: Vec<u8>,
+    pub(crate) name: TpmName,
+}
+
+impl Authority {
+    /// The key with which a broker signs its grants (DER `SubjectPublicKeyInfo`); `None` if it is none of P-256.
+    pub(crate) fn of(grant_key: &[u8]) -> Option<Self> {
+        let point = p256::PublicKey::from_public_key_der(grant_key).ok()?.to_sec1_point(false);
+        let public = authority_public(&(*point.x()?).into(), &(*point.y()?).into());
+        Some(Self { name: TpmName::of(&public), public })
+    }
+}
+
+/// A session that waits for the broker's answer. It does not stay in the TPM if none comes, or a refusal, or if the step goes.
+pub(crate) struct Waiting {
+    tpm: Tpm,
+    session: Option<AwaitingSession>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.tpm.later(|device| device.abandon_session(session));
+        }
+    }
+}
+
+impl ObedientKey {
+    pub(crate) fn new(tpm: Tpm, key: SigningKey, lease: StoredLease, policy: KeyPolicy) -> Self {
+        Self { tpm, key, lease, policy, ticket: Arc::default() }
+    }
+
+    /// What the broker has to know to open it, and the session that waits for that.
+    async fn ask(&self, link: &Link, name: &KeyName, stage: Stage) -> Result<(LeasedKey, Waiting), KeyError> {
+        if link.authority.name != self.lease.authority {
+            return Err(KeyError::OtherBroker { stage, name: name.clone() });
+        }
+        let certification = if self.lease.certification.ak == link.ak_name {
+            self.lease.certification.clone()
+        } else {
+            Certification::of(&self.tpm, &self.key, &link.ak_name).await?
+        };
+        let session = self.tpm.run(Device::begin_lease).await.map_err(KeyError::Tpm)?;
+        let asked = LeasedKey {
+            public: self.key.stored().public().to_vec(),
+            id: self.lease.id,
+            boot_state: self.lease.boot_state,
+            certification: certification.message,
+            signature: certification.signature,
+            nonce: *session.nonce(),
+        };
+        Ok((asked, Waiting { tpm: self.tpm.clone(), session: Some(session) }))
+    }
+
+    /// Shows the TPM the broker's signature.
+    pub(crate) async fn open(&self, link: &Link, mut waiting: Waiting, opening: &KeyOpening) -> Result<(), KeyError> {
+        let Some(session) = waiting.session.take() else { return Ok(()) };
+        let (authority, reference) = (link.authority.public.clone(), self.policy.reference);
+        let opening = Opening { seconds: opening.seconds, signature: opening.signature };
+        let ticket = self
+            .tpm
+            .run(move |device| device.open_lease(session, &authority, &reference, &opening))
+            .await
+            .map_err(KeyError::Tpm)?;
+        let _ = self.ticket.set(ticket);
+        Ok(())
+    }
+
+    /// Signs a digest: r then s. Whoever calls has hashed and framed what is signed.
+    pub(crate) async fn sign(&self, digest: Sha256Digest, name: &KeyName, stage: Stage) -> Result<[u8; 64], KeyError> {
+        let Some(ticket) = self.ticket.get().cloned() else {
+            return Err(KeyError::NoLease { stage, name: name.clone() });
+        };
+        let (key, policy) = (self.key.clone(), self.policy.clone());
+        let signed = self.tpm.run(move |device| device.sign_leased(&key, &policy, &ticket, &digest)).await;
+        signed.map_err(KeyError::Tpm)
+    }
+}
+
+impl Agent {
+    /// Begins a session for a key that obeys its lease.
+    pub(crate) async fn await_lease(&self, key: &UsableKey) -> Result<Option<(LeasedKey, Waiting)>, AgentError> {
+        let KeySecret::Obedient(obedient) = &key.secret else { return Ok(None) };
+        let link = self.link().await?;
+        Ok(Some(obedient.ask(&link, &key.public.name, key.public.stage).await.map_err(AgentError::Key)?))
+    }
+
+    /// Opens the keys that were granted, and lets go of all sessions.
+    pub(crate) async fn open_keys(
+        &self,
+        granted: &[GrantedKey],
+        served: &Served,
+        mut waiting: BTreeMap<KeyName, Waiting>,
+    ) -> Result<(), AgentError> {
+        for key in granted {
+            let (Some(opening), Some(waiting)) = (&key.opening, waiting.remove(&key.name)) else { continue };
+            let Some((UsableKey { secret: KeySecret::Obedient(obedient), .. }, _)) = served.signing.get(&key.name)
+            else {
+                continue;
+            };
+            let link = self.link().await?;
+            obedient.open(&link, waiting, opening).await.map_err(AgentError::Key)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a key. One that obeys its lease obeys the broker that this runner has enrolled with.
+    ///
+    /// # Errors
+    /// There is one of that name; the runner is not enrolled; the TPM says no.
+    pub(crate) async fn create_key(&self, stage: Stage, name: &KeyName, kind: KeyKind) -> Result<Key, AgentError> {
+        let kind = self.new_key(kind).await?;
+        self.keys().create(stage, name, kind).await.map_err(AgentError::Key)
+    }
+
+    /// Puts another key of the same kind into the place of one.
+    ///
+    /// # Errors
+    /// There is none; the TPM says no.
+    pub(crate) async fn rotate_key(&self, stage: Stage, name: &KeyName) -> Result<Key, AgentError> {
+        let kind = self.new_key(self.keys().public(stage, name).map_err(AgentError::Key)?.kind()).await?;
+        self.keys().rotate(stage, name, kind).await.map_err(AgentError::Key)
+    }
+
+    async fn new_key(&self, kind: KeyKind) -> Result<NewKey, AgentError> {
+        Ok(match kind {
+            KeyKind::Leased { pcrs } => {
+                let link = self.link().await?;
+                NewKey::Leased { authority: link.authority.name.clone(), ak: link.ak_name.clone(), pcrs }
+            }
+            KeyKind::ByHand => NewKey::ByHand,
+            KeyKind::Ed25519 => NewKey::Ed25519,
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! Keys that obey their lease, from `keys create` to the signature of a step.
+
+use super::ready;
+use crate::support::{Broker, Runner, embedded};
+use attest_evidence::Sha256Digest;
+use attest_tpm::{Device, SessionProtection, SigningKey, TpmError};
+
+/// Enrolls a runner anew, as its admin does.
+fn enroll_anew(runner: &mut Runner, broker: &Broker, name: &str) {
+    runner.stop_agent();
+    std::fs::remove_file(runner.path("state/enrolment.json")).unwrap();
+    runner.start_agent();
+    let token = broker.token_text(name, "agent", true);
+    runner.as_user(0, &["enroll", "--broker", &broker.url(), "--token", &token]).ok();
+}
+
+/// The key `release` as `keys list` shows it.
+fn listed(runner: &Runner) -> serde_json::Value {
+    let out = runner.as_user(0, &["keys", "list", "--json"]).ok().stdout;
+    let out: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let keys = out["keys"].as_array().unwrap();
+    keys.iter().find(|key| key["name"] == "release").unwrap().clone()
+}
+
+#[test]
+fn k01_without_the_broker_nobody_signs_not_the_admin_and_not_whoever_has_the_tpm() {
+    let (_broker, mut runner) = ready();
+    assert_eq!(listed(&runner)["leased"], true);
+    runner.hostile(&["sign", "contents\n"]).ok();
+    let file = runner.write("file", "contents\n");
+    runner.as_user(0, &["sign", "--key", "release", file.to_str().unwrap()]).refused(1, "AR-K109");
+    // Whoever runs the step without the broker has nothing that signs, either.
+    runner.stop_agent();
+    let state = runner.path("state");
+    let file: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(state.join("keys/dev/release.json")).unwrap()).unwrap();
+    let key: SigningKey = serde_json::from_value(file["key"].clone()).unwrap();
+    let mut tpm = Device::open(&embedded(&state.join("tpm")), SessionProtection::Private).unwrap();
+    let refused = tpm.sign(&key, &Sha256Digest::of(b"a file")).unwrap_err();
+    let TpmError::Command { command: "TPM2_Sign", reason } = refused else { panic!("{refused}") };
+    assert!(reason.contains("authValue or authPolicy is not available"), "{reason}");
+    // The control: a key that is made to sign by hand does, for the same user.
+    let by_hand = tpm.create_signing_key().unwrap();
+    tpm.sign(&by_hand, &Sha256Digest::of(b"a file")).unwrap();
+}
+
+#[test]
+fn a_key_that_obeys_another_broker_is_rotated() {
+    let (_former, mut runner) = ready();
+    runner.hostile(&["sign", "contents\n"]).ok();
+    let former = listed(&runner);
+    // The broker is lost, with its keys, and the runner enrolls with the one that took its place.
+    let broker = Broker::start();
+    broker.set_secret("dev", "release/npm-token", "npm_secret_of_dev");
+    enroll_anew(&mut runner, &broker, "builder");
+    runner.hostile(&["sign", "contents\n"]).refused(126, "AR-K108");
+    let out = runner.as_user(0, &["keys", "rotate", "release"]).ok();
+    assert!(out.stdout.contains("in tpm, by lease"), "{}", out.stdout);
+    runner.hostile(&["sign", "contents\n"]).ok();
+    let present = listed(&runner);
+    assert_ne!(present["fingerprint"], former["fingerprint"]);
+    assert_eq!(present["former"], serde_json::json!([former["public_key"]]));
+    // Keys of the other kinds are rotated to their like.
+    for (name, options) in [("hand", &["--by-hand"][..]), ("derived", &["--algorithm", "ed25519"])] {
+        let made = runner.as_user(0, &[&["keys", "create", name], options].concat()).ok().stdout;
+        let rotated = runner.as_user(0, &["keys", "rotate", name]).ok().stdout;
+        let kind = |line: &str| line.split("sha256:").next().unwrap().to_owned();
+        assert_eq!(kind(&made), kind(&rotated));
+        assert_ne!(made, rotated);
+        let file = runner.write("file", "contents\n");
+        runner.as_user(0, &["sign", "--key", name, file.to_str().unwrap()]).ok();
+    }
+    runner.as_user(0, &["keys", "rotate", "nothing"]).refused(1, "AR-K101");
+    runner.job(&["keys", "rotate", "release"]).refused(1, "AR-C402");
+}
+
+#[test]
+fn a_key_is_bound_to_a_boot_state() {
+    let (_broker, runner) = ready();
+    runner.as_user(0, &["keys", "delete", "release"]).ok();
+    let made = runner.as_user(0, &["keys", "create", "release", "--pcrs", "0,7"]).ok().stdout;
+    assert!(made.contains("in tpm, by lease, while sha256:0,7 are as they were"), "{made}");
+    assert_eq!(listed(&runner)["pcrs"], serde_json::json!([0, 7]));
+    runner.hostile(&["sign", "contents\n"]).ok();
+    let out = runner.as_user(0, &["keys", "create", "x", "--pcrs", "7", "--by-hand"]);
+    assert!(out.status == 2 && out.stderr.contains("cannot be used with"), "{}", out.stderr);
+    runner.as_user(0, &["keys", "create", "x", "--pcrs", "7", "--algorithm", "ed25519"]).refused(2, "AR-K110");
+}
+
+#[test]
+fn an_enrolment_anew_certifies_keys_anew() {
+    let (broker, mut runner) = ready();
+    runner.hostile(&["sign", "contents\n"]).ok();
+    broker.admin(&["runner", "retire", "builder"]).ok();
+    enroll_anew(&mut runner, &broker, "builder-2");
+    runner.hostile(&["sign", "contents\n"]).ok();
+}
