@@ -21,6 +21,7 @@ mod endorsement;
 mod host;
 mod jws;
 mod key;
+mod key_attestation;
 mod log;
 mod measurements;
 mod quote;
@@ -37,6 +38,7 @@ pub use host::{
     QuotedHost,
 };
 pub use key::{AttestationKey, HashPolicy, KeyRefused};
+pub use key_attestation::{KeyAttestationRefused, VerifiedKeyAttestation};
 pub use log::{Accounted, LogRefused};
 pub use measurements::{BootCounts, Checkpoint, Followed, Measurements, MeasurementsRefused};
 pub use quote::{

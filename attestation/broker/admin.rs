@@ -9,6 +9,7 @@ macro_rules! narrate {
 
 mod alarm;
 mod audience;
+mod authority;
 mod issuer;
 mod lease;
 mod policy;
@@ -94,6 +95,8 @@ enum Action {
     /// Check policies, try them, and put them in force
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Print the certificate that this broker's certificates of attestation keys lead to, for whoever verifies keys
+    Authority,
     /// Show by what this broker's timestamps are known
     #[command(subcommand)]
     Timestamp(timestamp::Timestamp),
@@ -138,6 +141,7 @@ pub fn run(command: Command) -> ExitCode {
             Action::Secret(secret) => secret.run(global).await,
             Action::Audience(audience) => audience.run(global).await,
             Action::Policy(policy) => policy.run(global).await,
+            Action::Authority => authority::run(global).await,
             Action::Timestamp(timestamp) => timestamp.run(global).await,
         }
     });

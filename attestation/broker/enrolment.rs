@@ -109,8 +109,10 @@ impl Broker {
                 return Err(self.refuse_enrolment(&token, &report).await);
             }
         }
-        let ak_certificate =
-            self.keys.certify(&token.runner, &key, now).map_err(|error| Refusal::internal(&error.to_string()))?;
+        let ak_certificate = self
+            .keys
+            .certify(&token.runner, &key, row.class, now)
+            .map_err(|error| Refusal::internal(&error.to_string()))?;
         let state =
             if row.certified || token.uncertified_is_approved { RunnerState::Approved } else { RunnerState::Pending };
         let body = json!({

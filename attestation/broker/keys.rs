@@ -2,8 +2,8 @@
 
 use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
-use attest_appraisal::AttestationKey;
 use attest_appraisal::ear::{Ear, EarAlgorithm};
+use attest_appraisal::{AttestationKey, TpmClass};
 use attest_evidence::exchange::{ChallengeKey, GRANT_DOMAIN, GrantBody, KeyOpening, Pins, SignedGrant};
 use attest_evidence::name::{BrokerId, RunnerName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
@@ -307,6 +307,11 @@ impl BrokerKeys {
         pem("CERTIFICATE", &self.tls_root)
     }
 
+    /// The certificate of the authority for attestation keys, PEM.
+    pub fn ak_authority_pem(&self) -> String {
+        pem("CERTIFICATE", &self.ak_authority)
+    }
+
     /// The grant key, DER `SubjectPublicKeyInfo`.
     pub fn grant_key(&self) -> &[u8] {
         &self.grant_public
@@ -381,16 +386,24 @@ impl BrokerKeys {
         Ok((chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()))))
     }
 
-    /// A certificate for an attestation key, PEM, with the authority's behind it: what third parties check.
+    /// A certificate for an attestation key, PEM, with the authority's behind it: what third parties check. It names the runner
+    /// (CN), the class of its TPM (OU) and the broker (O).
     ///
     /// # Errors
     /// A key that no certificate can hold.
-    pub fn certify(&self, runner: &RunnerName, key: &AttestationKey, now: UnixSeconds) -> Result<String, KeyError> {
+    pub fn certify(
+        &self,
+        runner: &RunnerName,
+        key: &AttestationKey,
+        class: TpmClass,
+        now: UnixSeconds,
+    ) -> Result<String, KeyError> {
         let failed = |reason: String| KeyError::Making { what: "AK certificate", reason };
         let spki = key.key().to_spki().ok_or_else(|| failed("not a key".to_owned()))?;
         let spki = SubjectPublicKeyInfo::from_der(&spki).map_err(|error| failed(error.to_string()))?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, runner.as_str());
+        params.distinguished_name.push(DnType::OrganizationalUnitName, format!("tpm {class}"));
         params.distinguished_name.push(DnType::OrganizationName, self.id.as_str());
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         set_validity(&mut params, now, 10 * 365);

@@ -25,6 +25,7 @@ pub mod exchange;
 pub mod hash;
 pub mod ima;
 pub mod json;
+pub mod key_attestation;
 pub mod measurement;
 pub mod name;
 pub mod report;

@@ -88,7 +88,9 @@ pub(crate) struct Link {
     /// The same as a TPM knows it.
     pub(crate) authority: Authority,
     pub(crate) ak_name: TpmName,
-    ak: Vec<u8>,
+    pub(crate) ak: Vec<u8>,
+    /// The broker's certificate for it, PEM.
+    pub(crate) ak_certificate: String,
 }
 
 impl Drop for Link {
@@ -283,6 +285,7 @@ impl Agent {
             authority,
             ak_name,
             ak: enrolment.ak,
+            ak_certificate: enrolment.ak_certificate,
         });
         *self.link.lock().await = Some(Arc::clone(&link));
         Ok(link)

@@ -87,6 +87,14 @@ pub enum KeyError {
         /// Its name.
         name: KeyName,
     },
+    /// No TPM vouches for it.
+    #[error("key `{name}` of stage {stage} is in the host's memory when it signs: no TPM vouches for it")]
+    NotInTpm {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+    },
     /// It obeys a lease, and there is none.
     #[error("key `{name}` of stage {stage} obeys its lease: nothing but a granted step signs with it")]
     NoLease {
@@ -464,6 +472,8 @@ impl Explain for KeyError {
             Self::OtherBroker { stage, name } => Report::new("AR-K108", Fault::Refused, self.to_string()).hint(format!(
                 "`attest-run keys rotate {name} --stage {stage}` makes another in its place, which obeys this one"
             )),
+            Self::NotInTpm { .. } => Report::new("AR-K111", Fault::Refused, self.to_string())
+                .hint("make a key in the TPM, under a name of its own: `attest-run keys create NAME`"),
             Self::NoLease { .. } => Report::new("AR-K109", Fault::Refused, self.to_string()).hint(
                 "run a step that declares it, or make a key for this: `attest-run keys create NAME --by-hand`",
             ),

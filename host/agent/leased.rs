@@ -9,6 +9,7 @@ use crate::worker::Served;
 use attest_evidence::Sha256Digest;
 use attest_evidence::digest::{base64, hex};
 use attest_evidence::exchange::{GrantedKey, KeyOpening, LeasedKey, key_certification_data};
+use attest_evidence::key_attestation::{AttestedLease, KeyAttestation};
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::tpm::{KeyPolicy, PcrState, TpmName, authority_public};
 use attest_tpm::{AwaitingSession, Device, KeyTicket, Opening, SigningKey, Tpm};
@@ -209,6 +210,42 @@ impl Agent {
     pub(crate) async fn rotate_key(&self, stage: Stage, name: &KeyName) -> Result<Key, AgentError> {
         let kind = self.new_key(self.keys().public(stage, name).map_err(AgentError::Key)?.kind()).await?;
         self.keys().rotate(stage, name, kind).await.map_err(AgentError::Key)
+    }
+
+    /// What others may hold a key to: that it was made in this TPM, for whose attestation key the broker has vouched. JSON.
+    ///
+    /// # Errors
+    /// There is no such key, or it is in no TPM; the runner is not enrolled; the TPM says no.
+    pub(crate) async fn attest_key(&self, stage: Stage, name: &KeyName) -> Result<String, AgentError> {
+        let link = self.link().await?;
+        let (key, lease) = match self.keys().usable(stage, name).await.map_err(AgentError::Key)?.secret {
+            KeySecret::P256 { key, .. } => (key, None),
+            KeySecret::Obedient(obedient) => (obedient.key, Some(obedient.lease)),
+            KeySecret::Ed25519 { .. } | KeySecret::Rehearsed(_) => {
+                return Err(AgentError::Key(KeyError::NotInTpm { stage, name: name.clone() }));
+            }
+        };
+        let certification = match lease.as_ref().map(|lease| &lease.certification) {
+            Some(certification) if certification.ak == link.ak_name => certification.clone(),
+            _ => Certification::of(self.tpm(), &key, &link.ak_name).await.map_err(AgentError::Key)?,
+        };
+        let attestation = KeyAttestation {
+            schema: KeyAttestation::SCHEMA.to_owned(),
+            stage,
+            name: name.clone(),
+            public: key.stored().public().to_vec(),
+            lease: lease.map(|lease| AttestedLease {
+                authority: lease.authority,
+                id: lease.id,
+                boot_state: lease.boot_state,
+            }),
+            certification: certification.message,
+            signature: certification.signature,
+            ak: link.ak.clone(),
+            ak_certificate: link.ak_certificate.clone(),
+        };
+        serde_json::to_string(&attestation)
+            .map_err(|_| AgentError::Key(KeyError::Damaged { stage, name: name.clone() }))
     }
 
     async fn new_key(&self, kind: KeyKind) -> Result<NewKey, AgentError> {

@@ -309,6 +309,10 @@ impl Agent {
                 }
                 Err(refused) => Err(refused),
             },
+            Request::AttestKey { stage, name } => match admin("attest keys") {
+                Ok(()) => self.attest_key(stage, &name).await.map(Answer::KeyAttestation).map_err(Refused::Agent),
+                Err(refused) => Err(refused),
+            },
             Request::DeleteKey { stage, name } => match admin("delete keys") {
                 Ok(()) => {
                     self.keys().delete(stage, &name).await.map(|()| Answer::Keys(Vec::new())).map_err(Refused::Key)

@@ -48,6 +48,11 @@ pub(crate) enum Keys {
         #[arg(long, default_value = "pem", value_name = "FORMAT")]
         format: PublicKeyFormat,
     },
+    /// Print a document by which others see that the key was made in this TPM and can't leave it: `attest-run verify key`
+    Attest {
+        #[command(flatten)]
+        which: Which,
+    },
     /// Delete a key. What it signed stays signed; a key of the same name will be another one
     Delete {
         #[command(flatten)]
@@ -126,6 +131,14 @@ impl Keys {
                 let public_key = public_key_text(&which.find(global)?, format).map_err(|error| error.report())?;
                 let key = PublicKey { public_key };
                 output::print(global, "attest-run/public-key/v1", &key, || key.public_key.clone());
+            }
+            Self::Attest { which } => {
+                let request = Request::AttestKey { stage: which.stage, name: which.name };
+                match client::ask_one(global, request, Vec::new())? {
+                    // A document for machines: the same with and without `--json`.
+                    Answer::KeyAttestation(document) => output::print_text(&format!("{document}\n")),
+                    _ => return Err(client::unexpected()),
+                }
             }
             Self::Delete { which } => {
                 let request = Request::DeleteKey { stage: which.stage, name: which.name.clone() };

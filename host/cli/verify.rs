@@ -3,6 +3,7 @@
 mod bundle;
 mod ear;
 mod ek;
+mod key;
 mod quote;
 
 pub(crate) use bundle::{SignerOptions, TrustOptions, verify as verify_bundle};
@@ -20,6 +21,8 @@ pub(crate) enum Verify {
     Ear(ear::Ear),
     /// Whether a certificate of an endorsement key leads to a TPM's maker, and what it says of the TPM
     Ek(ek::Ek),
+    /// Whether a key was made in a TPM and can't leave it, by a broker's word for the TPM
+    Key(key::Key),
     /// Whether a quote is a key's, and what it covers
     Quote(quote::Quote),
 }
@@ -30,6 +33,7 @@ impl Verify {
             Self::Bundle(bundle) => bundle.execute(global),
             Self::Ear(ear) => ear.execute(global),
             Self::Ek(ek) => ek.execute(global),
+            Self::Key(key) => key.execute(global),
             Self::Quote(quote) => quote.execute(global),
         }
     }

@@ -122,16 +122,18 @@ impl Files {
 
     fn rename(&mut self, from: (u32, &str), to: (u32, &str)) {
         let (Some(from), Some(to)) = (self.place(from.0, from.1), self.place(to.0, to.1)) else { return };
-        let below = |path: &str| {
-            let rest = path.strip_prefix(from.1.as_str())?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| format!("{}{rest}", to.1))
-        };
-        let moved: Vec<_> = self
+        // It, and what is below it: in the map's order other names stand between the two.
+        let within = (from.0.clone(), format!("{}/", from.1));
+        let below = self
             .opened
-            .keys()
-            .filter(|(name, _)| *name == from.0)
-            .filter_map(|key| Some((key.clone(), (to.0.clone(), below(&key.1)?))))
-            .collect();
+            .range(&within..)
+            .take_while(|((name, path), _)| *name == within.0 && path.starts_with(&within.1));
+        let old = self.opened.get_key_value(&from).into_iter().chain(below).map(|(place, _)| place);
+        let renamed = |old: &Place| {
+            let rest = old.1.strip_prefix(from.1.as_str())?;
+            Some((old.clone(), (to.0.clone(), format!("{}{rest}", to.1))))
+        };
+        let moved: Vec<_> = old.filter_map(renamed).collect();
         for (old, new) in moved {
             if let Some(opened) = self.opened.remove(&old) {
                 let known = self.opened.entry(new).or_default();
@@ -231,11 +233,13 @@ mod tests {
         files.opened_directory(place(&files, 1, "sub"), &descriptor(3));
         files.opened_file(place(&files, 3, "file.part"), &descriptor(4), write, &file);
         files.rename((3, "file.part"), (1, "sub/file"));
+        files.opened_file(place(&files, 1, "a-b"), &descriptor(5), write, &file);
+        files.opened_file(place(&files, 1, "ab"), &descriptor(6), write, &file);
         files.rename((1, "a"), (1, "z"));
         // A number that nobody was granted is nothing of ours, and nothing is below a file.
         assert_eq!((files.place(9, "x"), files.place(2, "x")), (None, None));
         let names: Vec<_> = files.opened.keys().cloned().collect();
-        assert_eq!(names, [at("dist", "sub/file"), at("dist", "z/c")]);
+        assert_eq!(names, [at("dist", "a-b"), at("dist", "ab"), at("dist", "sub/file"), at("dist", "z/c")]);
     }
 
     #[test]

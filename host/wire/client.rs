@@ -71,6 +71,13 @@ pub enum Request {
         /// Its name.
         name: KeyName,
     },
+    /// Have a key certified, for others to see what it is. Needs an admin.
+    AttestKey {
+        /// Of which stage.
+        stage: Stage,
+        /// Its name.
+        name: KeyName,
+    },
     /// Delete a key. Needs an admin.
     DeleteKey {
         /// Of which stage.
@@ -260,6 +267,8 @@ pub enum Answer {
     Statement(String),
     /// Keys.
     Keys(Vec<Key>),
+    /// A `KeyAttestation`, JSON.
+    KeyAttestation(String),
     /// A signature.
     Signature(Vec<u8>),
     /// An enrolment.

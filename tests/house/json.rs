@@ -19,7 +19,8 @@ fn samples() -> BTreeMap<String, Value> {
 }
 
 /// Samples of documents that take a runner and a broker: the test that is named holds them against what is printed.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("attest-run/verify-key/v1", "steps::leased_keys::a_key_is_attested_to_whoever_trusts_the_broker"),
     ("attest-run/run/v1", "handles::ledger::a_ledger_ends_with_the_lease"),
     ("attest-run/ledger/v1", "handles::ledger::a_ledger_ends_with_the_lease"),
 ];
@@ -129,6 +130,7 @@ fn what_programs_print_is_what_the_page_says() {
         words(&["audience", "list"]),
         words(&["audience", "delete", "cloud", "--stage", "prod"]),
         words(&["audience", "rotate-key"]),
+        words(&["authority"]),
         words(&["timestamp", "certificates"]),
     ];
     run(Command::new(programs().join("attest-broker")).args(["init", "--state", &state])).ok();

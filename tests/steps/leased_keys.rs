@@ -1,9 +1,11 @@
 //! Keys that obey their lease, from `keys create` to the signature of a step.
 
 use super::ready;
-use crate::support::{Broker, Runner, embedded};
+use crate::support::{Broker, Runner, directory, embedded, programs, run};
 use attest_evidence::Sha256Digest;
+use attest_evidence::tpm::{Signature, SignatureValue, TpmName, fixed};
 use attest_tpm::{Device, SessionProtection, SigningKey, TpmError};
+use std::process::Command;
 
 /// Enrolls a runner anew, as its admin does.
 fn enroll_anew(runner: &mut Runner, broker: &Broker, name: &str) {
@@ -94,4 +96,94 @@ fn an_enrolment_anew_certifies_keys_anew() {
     broker.admin(&["runner", "retire", "builder"]).ok();
     enroll_anew(&mut runner, &broker, "builder-2");
     runner.hostile(&["sign", "contents\n"]).ok();
+}
+
+/// The parts of a key attestation, as bytes.
+fn part(document: &serde_json::Value, name: &str) -> Vec<u8> {
+    data_encoding::BASE64.decode(document[name].as_str().unwrap().as_bytes()).unwrap()
+}
+
+#[test]
+fn a_key_is_attested_to_whoever_trusts_the_broker() {
+    let (broker, runner) = ready();
+    for (name, options) in [("hand", &["--by-hand"][..]), ("derived", &["--algorithm", "ed25519"])] {
+        runner.as_user(0, &[&["keys", "create", name], options].concat()).ok();
+    }
+    let folder = directory();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let authority = broker.admin(&["authority"]).ok().stdout;
+    std::fs::write(path("authority.pem"), &authority).unwrap();
+    let document = runner.as_user(0, &["keys", "attest", "release"]).ok().stdout;
+    let parsed: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let verify = |document: &str, authority: &str| {
+        std::fs::write(path("key.json"), document).unwrap();
+        run(Command::new(programs().join("attest-run"))
+            .args(["--json", "verify", "key", "--authority", &path(authority), &path("key.json")])
+            .env_clear())
+    };
+    let out = verify(&document, "authority.pem").ok().stdout;
+    crate::house::is_as_documented(&out);
+    let out: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&out["leased"], &out["fingerprint"]), (&true.into(), &listed(&runner)["fingerprint"]));
+    let subject = out["chain"][0].as_str().unwrap();
+    assert!(subject.contains("CN=builder") && subject.contains("OU=tpm software"), "{subject}");
+    let by_hand = runner.as_user(0, &["keys", "attest", "hand"]).ok().stdout;
+    let out: serde_json::Value = serde_json::from_str(&verify(&by_hand, "authority.pem").ok().stdout).unwrap();
+    assert_eq!(out["leased"], false);
+    runner.as_user(0, &["keys", "attest", "derived"]).refused(1, "AR-K111");
+    runner.job(&["keys", "attest", "release"]).refused(1, "AR-C402");
+
+    // Somebody else's programs say the same: the chain, and the attestation key's signature over what names the key.
+    std::fs::write(path("ak.pem"), parsed["ak_certificate"].as_str().unwrap()).unwrap();
+    std::fs::write(path("message"), part(&parsed, "certification")).unwrap();
+    let signature = part(&parsed, "signature");
+    let Some(SignatureValue::Ecdsa { r, s }) = Signature::parse(&signature).ok().map(|parsed| parsed.value) else {
+        panic!()
+    };
+    let der = p256::ecdsa::Signature::from_scalars(fixed::<32>(r).unwrap(), fixed::<32>(s).unwrap()).unwrap().to_der();
+    std::fs::write(path("signature"), der.as_bytes()).unwrap();
+    let openssl = |arguments: &[&str]| run(Command::new("openssl").args(arguments).current_dir(folder.path()));
+    openssl(&["verify", "-CAfile", "authority.pem", "ak.pem"]).ok();
+    let public = openssl(&["x509", "-in", "ak.pem", "-noout", "-pubkey"]).ok().stdout;
+    std::fs::write(path("ak.pub"), public).unwrap();
+    openssl(&["dgst", "-sha256", "-verify", "ak.pub", "-signature", "signature", "message"]).ok();
+    let name = TpmName::of(&part(&parsed, "public"));
+    let message = part(&parsed, "certification");
+    assert!(message.windows(34).any(|window| window == name.as_bytes()), "the Name of the key is what was signed");
+
+    // Each part that is changed, and the code that says so.
+    let changed = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut other = parsed.clone();
+        let mut bytes = part(&parsed, name);
+        change(&mut bytes);
+        other[name] = data_encoding::BASE64.encode(&bytes).into();
+        other.to_string()
+    };
+    let last = |bytes: &mut Vec<u8>| *bytes.last_mut().unwrap() ^= 1;
+    let with = |name: &str, value: serde_json::Value| {
+        let mut other = parsed.clone();
+        other[name] = value;
+        other.to_string()
+    };
+    let of_hand: serde_json::Value = serde_json::from_str(&by_hand).unwrap();
+    let mut lease_of_another = of_hand.clone();
+    lease_of_another["lease"] = parsed["lease"].clone();
+    for (code, what, document) in [
+        ("AR-K305", "another key", changed("public", &last)),
+        ("AR-K303", "another certification", changed("certification", &last)),
+        ("AR-K303", "another signature", changed("signature", &last)),
+        ("AR-K312", "another attestation key", changed("ak", &last)),
+        ("AR-K309", "another stage", with("stage", "prod".into())),
+        ("AR-K309", "another name", with("name", "other".into())),
+        ("AR-K308", "a key that needs no lease", lease_of_another.to_string()),
+        ("AR-K311", "another form", with("schema", "attest-run/key-attestation/v2".into())),
+        ("AR-K311", "not a document", "{}".to_owned()),
+    ] {
+        let out = verify(&document, "authority.pem");
+        assert_eq!(out.status, 1, "{what}: {}", out.stderr);
+        out.refused(1, code);
+    }
+    let another = Broker::start();
+    std::fs::write(path("another.pem"), another.admin(&["authority"]).ok().stdout).unwrap();
+    verify(&document, "another.pem").refused(1, "AR-K313");
 }
