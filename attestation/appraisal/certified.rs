@@ -4,6 +4,7 @@ use crate::key::AttestationKey;
 use crate::signature::{SignatureRefused, SignatureVerifier, verify};
 use attest_evidence::digest::to_hex;
 use attest_evidence::exchange::{LeasedKey, key_certification_data};
+use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
 use attest_evidence::tpm::{
     Attest, Attested, Attributes, KeyPolicy, Public, PublicKey, Signature, SigningScheme, TpmName,
@@ -50,8 +51,8 @@ pub enum CertificationRefused {
     /// The signature is not the attestation key's over these bytes.
     #[error("the certification is not signed by the runner's attestation key")]
     Signature,
-    /// The attestation key certified for another end.
-    #[error("the certification was made for something else")]
+    /// The attestation key certified for another end, or under another name.
+    #[error("the certification was made for something else, or for a key of another stage or name")]
     Purpose {
         /// What its qualifying data has to be.
         wanted: Sha256Digest,
@@ -88,6 +89,12 @@ pub enum CertificationRefused {
         /// What it is, hexadecimal.
         found: String,
     },
+    /// A key that signs is asked for to something else.
+    #[error("a key that obeys its lease signs, and it is asked for to something else")]
+    Use,
+    /// It obeys a policy, and nothing is said of that.
+    #[error("the key obeys a policy, of which nothing is said")]
+    ObeysSomething,
     /// Another key was asked for than the one that is shown.
     #[error("the key that is asked for is not the one that the TPM has certified")]
     Fingerprint {
@@ -110,7 +117,7 @@ impl CertifiedKey {
         .and(Attributes::FIXED_PARENT)
         .and(Attributes::SENSITIVE_DATA_ORIGIN);
 
-    /// Checks that `ak` has certified a key, and that this is one that can't be elsewhere.
+    /// Checks that `ak` has certified a key, by this stage and name, and that it is one that can't be elsewhere.
     ///
     /// What a certification says holds for as long as the two keys live: there is nothing fresh in it.
     ///
@@ -118,6 +125,7 @@ impl CertifiedKey {
     /// See [`CertificationRefused`].
     pub fn verify(
         raw: RawCertification<'_>,
+        (stage, name): (Stage, &KeyName),
         ak: &AttestationKey,
         verifier: &dyn SignatureVerifier,
     ) -> Result<Self, CertificationRefused> {
@@ -130,7 +138,7 @@ impl CertifiedKey {
             return Err(CertificationRefused::Signature);
         }
         verify(verifier, ak.key(), ak.scheme(), raw.message, &signature.value)?;
-        let wanted = key_certification_data();
+        let wanted = key_certification_data(stage, name);
         if attest.extra_data != wanted.as_bytes() {
             return Err(CertificationRefused::Purpose { wanted, found: to_hex(attest.extra_data) });
         }
@@ -166,6 +174,15 @@ impl CertifiedKey {
             return Err(CertificationRefused::Policy { wanted, found: to_hex(&self.policy) });
         }
         Ok(())
+    }
+
+    /// Checks that whoever has the TPM may use the key: that it is none which would obey a lease.
+    ///
+    /// # Errors
+    /// [`CertificationRefused::ObeysSomething`].
+    pub fn obeys_nobody(&self) -> Result<(), CertificationRefused> {
+        let by_itself = self.attributes.contains(Attributes::USER_WITH_AUTH) && self.policy.is_empty();
+        if by_itself { Ok(()) } else { Err(CertificationRefused::ObeysSomething) }
     }
 
     /// Checks that it is the key with this fingerprint.
@@ -209,6 +226,8 @@ impl Explain for CertificationRefused {
             Self::Policy { wanted, found } => report("AR-K309").fact("wanted", wanted).fact("got", found).hint(
                 "the key was made for another broker, stage or name: `attest-run keys rotate` makes one for this",
             ),
+            Self::Use => report("AR-K315").hint("agent and broker of one version ask for no such thing"),
+            Self::ObeysSomething => report("AR-K314"),
             Self::Fingerprint { asked, certified } => {
                 report("AR-K310").fact("asked", asked).fact("certified", certified)
             }

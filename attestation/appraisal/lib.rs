@@ -38,7 +38,7 @@ pub use host::{
     QuotedHost,
 };
 pub use key::{AttestationKey, HashPolicy, KeyRefused};
-pub use key_attestation::{KeyAttestationRefused, VerifiedKeyAttestation};
+pub use key_attestation::{BrokerAuthority, KeyAttestationRefused, VerifiedKeyAttestation};
 pub use log::{Accounted, LogRefused};
 pub use measurements::{BootCounts, Checkpoint, Followed, Measurements, MeasurementsRefused};
 pub use quote::{

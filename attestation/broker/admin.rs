@@ -95,7 +95,7 @@ enum Action {
     /// Check policies, try them, and put them in force
     #[command(subcommand)]
     Policy(policy::Policy),
-    /// Print the certificate that this broker's certificates of attestation keys lead to, for whoever verifies keys
+    /// Print by what this broker is known to whoever verifies keys: a certificate, and the key that keys in TPMs obey
     Authority,
     /// Show by what this broker's timestamps are known
     #[command(subcommand)]

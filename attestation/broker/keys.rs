@@ -7,7 +7,7 @@ use attest_appraisal::{AttestationKey, TpmClass};
 use attest_evidence::exchange::{ChallengeKey, GRANT_DOMAIN, GrantBody, KeyOpening, Pins, SignedGrant};
 use attest_evidence::name::{BrokerId, RunnerName, Stage};
 use attest_evidence::report::{Explain, Fault, Report};
-use attest_evidence::tpm::{TpmName, authority_public, authorization};
+use attest_evidence::tpm::{NONCE, TpmName, authority_public, authorization};
 use attest_evidence::{SecretBytes, Sha256Digest, UnixSeconds};
 use data_encoding::BASE64URL_NOPAD;
 use hkdf::Hkdf;
@@ -312,6 +312,11 @@ impl BrokerKeys {
         pem("CERTIFICATE", &self.ak_authority)
     }
 
+    /// The grant key, PEM.
+    pub fn grant_key_pem(&self) -> String {
+        pem("PUBLIC KEY", &self.grant_public)
+    }
+
     /// The grant key, DER `SubjectPublicKeyInfo`.
     pub fn grant_key(&self) -> &[u8] {
         &self.grant_public
@@ -334,9 +339,9 @@ impl BrokerKeys {
         SignedGrant { body: &body, signature: signature.to_bytes().into() }.to_bytes()
     }
 
-    /// Signs what opens a key in a TPM, with the key that signs grants and verdicts. None is taken for another: these are 68
-    /// bytes, the 33rd of which is 0x80 or more, for the expiration is negative. A grant is longer, and a verdict is ASCII.
-    pub(crate) fn sign_opening(&self, nonce: &[u8; 32], seconds: u32, reference: &Sha256Digest) -> KeyOpening {
+    /// Signs what opens a key in a TPM, with the key that signs grants and verdicts. None is taken for another: these are 60
+    /// bytes, the 25th of which is 0x80 or more, for the expiration is negative. A grant is longer, and a verdict is ASCII.
+    pub(crate) fn sign_opening(&self, nonce: &[u8; NONCE], seconds: u32, reference: &Sha256Digest) -> KeyOpening {
         let signature: p256::ecdsa::Signature = self.grant.sign(&authorization(nonce, seconds, reference));
         KeyOpening { seconds, signature: signature.to_bytes().into() }
     }

@@ -17,7 +17,7 @@ pub use attest::{Attest, Attested, BankSelection, Certified, ClockInfo, QuoteInf
 pub use banks::PcrBanks;
 pub use credential::{Credential, CredentialError, make_credential};
 pub use pcr::{PcrIndex, PcrSelection, PcrSelectionError, PcrValues};
-pub use policy::{KeyPolicy, PcrState, authority_public, authorization, expiration};
+pub use policy::{KeyPolicy, NONCE, PcrState, authority_public, authorization, expiration};
 pub use public::{Attributes, Protection, Public, PublicKey, TpmName};
 pub use scheme::{SigningAlgorithm, SigningScheme};
 pub use signature::{Signature, SignatureValue, fixed};

@@ -50,6 +50,8 @@ pub struct Device {
     leased: Option<(TpmName, u32)>,
     /// The session in which these sign.
     policy_session: Option<u32>,
+    /// Sessions that wait for a broker's signature.
+    awaiting: Vec<Arc<u32>>,
     /// Values that the last quote agreed with.
     pcrs: Option<PcrValues>,
 }
@@ -70,12 +72,15 @@ pub struct Handles {
     pub transient: Vec<u32>,
     /// Loaded sessions.
     pub sessions: Vec<u32>,
+    /// Sessions that are saved outside, of everybody on this machine.
+    pub saved_sessions: Vec<u32>,
     /// Persistent objects.
     pub persistent: Vec<u32>,
 }
 
 /// `TPM_HT_*` in the most significant octet (Part 2 §7.2).
 const LOADED_SESSION_FIRST: u32 = 0x0200_0000;
+const SAVED_SESSION_FIRST: u32 = 0x0300_0000;
 const TRANSIENT_FIRST: u32 = 0x8000_0000;
 const PERSISTENT_FIRST: u32 = 0x8100_0000;
 
@@ -146,6 +151,7 @@ impl Device {
             loaded: None,
             leased: None,
             policy_session: None,
+            awaiting: Vec::new(),
             pcrs: None,
         };
         if protection == SessionProtection::Salted {
@@ -167,6 +173,9 @@ impl Device {
     /// The descriptor can't be duplicated, or `borrower` gave `None`.
     pub fn lend<T>(&mut self, borrower: impl FnOnce(Lent) -> Option<T>) -> Result<T, TpmError> {
         let broken = |reason: String| TpmError::Broken { command: "lending", reason };
+        // Room for the borrower: a TPM has three keys and three sessions loaded.
+        self.unload();
+        self.close_policy_session();
         let descriptor = self.spare.descriptor.try_clone().map_err(|error| broken(error.to_string()))?;
         let Lent { kind, protection, .. } = self.spare;
         let lent = Lent { descriptor, kind, protection, ek: self.salted_with.clone() };
@@ -190,6 +199,7 @@ impl Device {
         Ok(Handles {
             transient: self.handles_from(TRANSIENT_FIRST)?,
             sessions: self.handles_from(LOADED_SESSION_FIRST)?,
+            saved_sessions: self.handles_from(SAVED_SESSION_FIRST)?,
             persistent: self.handles_from(PERSISTENT_FIRST)?,
         })
     }
@@ -344,9 +354,8 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         self.unload();
-        if let Some(session) = self.policy_session.take() {
-            self.flush_raw(session);
-        }
+        self.close_policy_session();
+        self.flush_awaiting();
         if let Guard::Salted(session) = std::mem::replace(&mut self.guard, Guard::Password) {
             self.flush(SessionHandle::from(session).into());
         }

@@ -83,6 +83,12 @@ pub enum TpmError {
     /// The time for which an authority signed is over, or the TPM was reset since.
     #[error("the TPM does not use the key any more: the time that the broker signed for is over")]
     LeaseOver,
+    /// The PCRs that a key is bound to are not what they were.
+    #[error("the TPM does not use the key in this boot state: the PCRs that it is bound to are not what they were")]
+    OtherBootState,
+    /// What came from the TPM is no signature of the key over what it was given.
+    #[error("what came from the TPM is no signature of its key over what it was given")]
+    AnotherSigned,
     /// The connection to the TPM broke.
     #[error("the connection to the TPM broke during {command}: {reason}")]
     Broken {
@@ -128,10 +134,15 @@ impl TpmError {
             Some(Tss2ResponseCodeKind::Lockout) => Self::LockedOut,
             Some(Tss2ResponseCodeKind::PolicyFail | Tss2ResponseCodeKind::PcrChanged) => Self::PolicyFailed,
             Some(Tss2ResponseCodeKind::Integrity) => Self::ForeignKey,
-            Some(Tss2ResponseCodeKind::Expired) => Self::LeaseOver,
-            Some(Tss2ResponseCodeKind::Signature) if command == "TPM2_PolicySigned" => Self::NotAuthorized,
             // A ticket is one of this TPM since its last reset, or none (Part 3 §23.5.1).
-            Some(Tss2ResponseCodeKind::Ticket) => Self::LeaseOver,
+            Some(Tss2ResponseCodeKind::Expired | Tss2ResponseCodeKind::Ticket)
+                if matches!(command, "TPM2_PolicyTicket" | "TPM2_Sign") =>
+            {
+                Self::LeaseOver
+            }
+            // The PCRs are not so (Part 3 §23.7.1).
+            Some(Tss2ResponseCodeKind::Value) if command == "TPM2_PolicyPCR" => Self::OtherBootState,
+            Some(Tss2ResponseCodeKind::Signature) if command == "TPM2_PolicySigned" => Self::NotAuthorized,
             _ => Self::Command { command, reason: tss_esapi::Error::Tss2Error(code).to_string() },
         }
     }
@@ -169,6 +180,10 @@ impl Explain for TpmError {
             Self::NotAuthorized => report("AR-T118", Fault::Refused)
                 .hint("the key was made for another broker, or the broker has another key now: `attest-run keys rotate`"),
             Self::LeaseOver => report("AR-T119", Fault::Refused).hint("run the step again: a key is used while its lease lasts"),
+            Self::OtherBootState => report("AR-T120", Fault::Refused)
+                .hint("boot into the state that the key was made in, or `attest-run keys rotate` makes another for this one"),
+            Self::AnotherSigned => report("AR-T121", Fault::Environment)
+                .hint("something on the way to the TPM changes what passes: look at the machine before you use its keys again"),
             Self::Broken { .. } => report("AR-T112", Fault::Environment).hint("the next command opens a new connection: try again. `attest-run doctor` shows whether it comes back"),
             Self::Command { .. } => report("AR-T113", Fault::Environment).hint("`attest-run doctor` shows the TPM's state"),
             Self::QueueFull(_) => report("AR-T114", Fault::Environment).hint("try again: too many steps ask at once"),

@@ -18,6 +18,7 @@ type Job = Box<dyn FnOnce(Result<&mut Device, TpmError>) + Send>;
 pub struct Tpm {
     jobs: SyncSender<Job>,
     commands: Arc<AtomicU64>,
+    protection: SessionProtection,
 }
 
 impl Tpm {
@@ -71,7 +72,7 @@ impl Tpm {
             })
             .map_err(|_| TpmError::Closed)?;
         let commands = answer.await.map_err(closed)??;
-        Ok(Self { jobs, commands })
+        Ok(Self { jobs, commands, protection })
     }
 
     /// Runs `work` on the TPM's thread, after what was asked before.
@@ -102,6 +103,11 @@ impl Tpm {
             }
         });
         let _ = self.jobs.try_send(job);
+    }
+
+    /// How commands are protected on their way.
+    pub const fn protection(&self) -> SessionProtection {
+        self.protection
     }
 
     /// Commands that this TPM was sent since it was opened.

@@ -249,6 +249,14 @@ impl BrokerClient {
         self.parse(&body)
     }
 
+    /// Asks for a timestamp (RFC 3161): DER of a `TimeStampReq` for that of a `TimeStampResp`.
+    ///
+    /// # Errors
+    /// See [`BrokerError`].
+    pub async fn timestamp(&self, query: Vec<u8>) -> Result<Bytes, BrokerError> {
+        self.post("/v1/timestamp", "application/timestamp-query", query.into()).await
+    }
+
     /// Begins an enrolment.
     ///
     /// # Errors

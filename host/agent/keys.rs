@@ -301,7 +301,7 @@ impl KeyStore {
                 };
                 let policy = policy(state);
                 let key = self.tpm.run(move |device| device.create_leased_key(&policy)).await?;
-                let certification = Certification::of(&self.tpm, &key, &ak).await?;
+                let certification = Certification::of(&self.tpm, &key, (stage, name), &ak).await?;
                 let lease = StoredLease { authority, id, boot_state: state, certification };
                 KeyFile::P256 { key, lease: Some(lease), former }
             }
@@ -465,6 +465,9 @@ impl Explain for KeyError {
                 .hint("restore its file from a copy, or delete the key and create another"),
             Self::State(error) => error.report(),
             Self::Tpm(error) => error.report(),
+            Self::Format { stage, format: KeyFormat::Sigstore, .. } => Report::new("AR-K107", Fault::Refused, self.to_string()).hint(
+                format!("bundles are signed by P-256 keys: `attest-run keys create NAME --stage {stage}` makes one; or ask for other formats"),
+            ),
             Self::Format { name, stage, .. } => Report::new("AR-K107", Fault::Refused, self.to_string()).hint(format!(
                 "minisign knows Ed25519 alone: `attest-run keys create NAME --stage {stage} --algorithm ed25519` makes such a key \
                  beside `{name}`; or ask for other formats"

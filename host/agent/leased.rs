@@ -12,8 +12,9 @@ use attest_evidence::exchange::{GrantedKey, KeyOpening, LeasedKey, key_certifica
 use attest_evidence::key_attestation::{AttestedLease, KeyAttestation};
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::tpm::{KeyPolicy, PcrState, TpmName, authority_public};
-use attest_tpm::{AwaitingSession, Device, KeyTicket, Opening, SigningKey, Tpm};
+use attest_tpm::{AwaitingSession, Device, KeyTicket, Opening, SessionProtection, SigningKey, Tpm, TpmError};
 use attest_wire::client::{Key, KeyKind};
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::pkcs8::DecodePublicKey as _;
 use serde::{Deserialize, Serialize};
@@ -52,12 +53,14 @@ pub(crate) struct Certification {
 
 impl Certification {
     /// Has the attestation key certify a key.
-    pub(crate) async fn of(tpm: &Tpm, key: &SigningKey, ak: &TpmName) -> Result<Self, KeyError> {
-        let key = key.clone();
-        let certified = tpm
-            .run(move |device| device.certify(key.stored(), &key_certification_data()))
-            .await
-            .map_err(KeyError::Tpm)?;
+    pub(crate) async fn of(
+        tpm: &Tpm,
+        key: &SigningKey,
+        (stage, name): (Stage, &KeyName),
+        ak: &TpmName,
+    ) -> Result<Self, KeyError> {
+        let (key, data) = (key.clone(), key_certification_data(stage, name));
+        let certified = tpm.run(move |device| device.certify(key.stored(), &data)).await.map_err(KeyError::Tpm)?;
         let (message, signature) = certified;
         Ok(Self { ak: ak.clone(), message, signature })
     }
@@ -110,7 +113,9 @@ pub(crate) struct Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            self.tpm.later(|device| device.abandon_session(session));
+            // Whatever becomes of this, the device sees that nobody has it any more.
+            drop(session);
+            self.tpm.later(Device::flush_abandoned);
         }
     }
 }
@@ -128,7 +133,7 @@ impl ObedientKey {
         let certification = if self.lease.certification.ak == link.ak_name {
             self.lease.certification.clone()
         } else {
-            Certification::of(&self.tpm, &self.key, &link.ak_name).await?
+            Certification::of(&self.tpm, &self.key, (stage, name), &link.ak_name).await?
         };
         let session = self.tpm.run(Device::begin_lease).await.map_err(KeyError::Tpm)?;
         let asked = LeasedKey {
@@ -156,6 +161,16 @@ impl ObedientKey {
         Ok(())
     }
 
+    fn has_signed(&self, digest: &Sha256Digest, r_s: &[u8; 64]) -> bool {
+        let verify = || {
+            let (x, y) = self.key.point()?;
+            let point = p256::Sec1Point::from_affine_coordinates(&x.into(), &y.into(), false);
+            let key = p256::ecdsa::VerifyingKey::from_sec1_point(&point).ok()?;
+            key.verify_prehash(digest.as_bytes(), &p256::ecdsa::Signature::from_slice(r_s).ok()?).ok()
+        };
+        verify().is_some()
+    }
+
     /// Signs a digest: r then s. Whoever calls has hashed and framed what is signed.
     pub(crate) async fn sign(&self, digest: Sha256Digest, name: &KeyName, stage: Stage) -> Result<[u8; 64], KeyError> {
         let Some(ticket) = self.ticket.get().cloned() else {
@@ -163,7 +178,12 @@ impl ObedientKey {
         };
         let (key, policy) = (self.key.clone(), self.policy.clone());
         let signed = self.tpm.run(move |device| device.sign_leased(&key, &policy, &ticket, &digest)).await;
-        signed.map_err(KeyError::Tpm)
+        let signed = signed.map_err(KeyError::Tpm)?;
+        // Nothing protects these commands on a bus. Where there is one, what came over it is checked.
+        if self.tpm.protection() == SessionProtection::Salted && !self.has_signed(&digest, &signed) {
+            return Err(KeyError::Tpm(TpmError::AnotherSigned));
+        }
+        Ok(signed)
     }
 }
 
@@ -227,7 +247,7 @@ impl Agent {
         };
         let certification = match lease.as_ref().map(|lease| &lease.certification) {
             Some(certification) if certification.ak == link.ak_name => certification.clone(),
-            _ => Certification::of(self.tpm(), &key, &link.ak_name).await.map_err(AgentError::Key)?,
+            _ => Certification::of(self.tpm(), &key, (stage, name), &link.ak_name).await.map_err(AgentError::Key)?,
         };
         let attestation = KeyAttestation {
             schema: KeyAttestation::SCHEMA.to_owned(),
@@ -246,6 +266,16 @@ impl Agent {
         };
         serde_json::to_string(&attestation)
             .map_err(|_| AgentError::Key(KeyError::Damaged { stage, name: name.clone() }))
+    }
+
+    /// Has the TPM's thread do what is left to be done: sessions that nobody waits for any more are the TPM's until somebody ends
+    /// them, also when this process has ended.
+    pub async fn settle(&self) {
+        let flush = |device: &mut Device| {
+            device.flush_abandoned();
+            Ok(())
+        };
+        let _ = self.tpm().run(flush).await;
     }
 
     async fn new_key(&self, kind: KeyKind) -> Result<NewKey, AgentError> {

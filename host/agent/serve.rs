@@ -3,7 +3,7 @@
 use crate::agent::{Agent, AgentError};
 use crate::jobs::{Found, Peer};
 use crate::keys::KeyError;
-use crate::signing::{Message, SigningError};
+use crate::signing::{Message, SigningError, Timestamps};
 use crate::step::StepRequest;
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, Stage};
@@ -372,12 +372,16 @@ impl Agent {
     ) -> Result<Vec<u8>, Report> {
         let key = self.keys().usable(stage, name).await.map_err(|error| error.report())?;
         let message = Message::new(key, format).map_err(|error| error.report())?;
+        let timestamps = match format {
+            KeyFormat::Sigstore => Timestamps::Broker(self.link().await.map_err(|error| error.report())?),
+            KeyFormat::Raw | KeyFormat::Minisign | KeyFormat::Ssh => Timestamps::None,
+        };
         let read = tokio::task::spawn_blocking(move || read_into(message, file)).await;
         let unreadable =
             |reason: String| Report::new("AR-K201", Fault::Environment, format!("the file can't be read: {reason}"));
         let message =
             read.map_err(|error| unreadable(error.to_string()))?.map_err(|error| unreadable(error.to_string()))?;
-        message.sign().await.map_err(|error| match error {
+        message.sign(&timestamps).await.map_err(|error| match error {
             SigningError::Key(error) => error.report(),
             error => Report::new("AR-K202", Fault::Environment, error.to_string()),
         })

@@ -1,7 +1,10 @@
 //! Signing: the host hashes and frames, the key signs.
 
 mod minisign;
+mod sigstore;
 mod ssh;
+
+pub(crate) use sigstore::Timestamps;
 
 use crate::derived;
 use crate::keys::{KeyError, KeySecret, RehearsedKey, UsableKey};
@@ -32,6 +35,7 @@ enum Contents {
     TooLong,
     Ssh(Box<Sha512>),
     Minisign(Box<Blake2b512>),
+    Sigstore(Box<Sha256>),
 }
 
 /// A signature by either kind of key.
@@ -46,10 +50,11 @@ enum Signature {
 /// [`KeyError::Format`].
 pub(crate) fn fits(key: &Key, format: KeyFormat) -> Result<(), KeyError> {
     match (key.algorithm, format) {
-        (KeyAlgorithm::P256, KeyFormat::Minisign) => {
+        (KeyAlgorithm::P256, KeyFormat::Minisign) | (KeyAlgorithm::Ed25519, KeyFormat::Sigstore) => {
             Err(KeyError::Format { stage: key.stage, name: key.name.clone(), algorithm: key.algorithm, format })
         }
-        (KeyAlgorithm::P256, KeyFormat::Raw | KeyFormat::Ssh) | (KeyAlgorithm::Ed25519, _) => Ok(()),
+        (KeyAlgorithm::P256, KeyFormat::Raw | KeyFormat::Ssh | KeyFormat::Sigstore)
+        | (KeyAlgorithm::Ed25519, KeyFormat::Raw | KeyFormat::Ssh | KeyFormat::Minisign) => Ok(()),
     }
 }
 
@@ -80,6 +85,7 @@ impl Message {
             (KeyFormat::Raw, KeyAlgorithm::Ed25519) => Contents::Whole(Vec::new()),
             (KeyFormat::Ssh, _) => Contents::Ssh(Box::default()),
             (KeyFormat::Minisign, _) => Contents::Minisign(Box::default()),
+            (KeyFormat::Sigstore, _) => Contents::Sigstore(Box::default()),
         };
         Ok(Self { key, contents })
     }
@@ -90,7 +96,7 @@ impl Message {
 
     pub(crate) fn update(&mut self, part: &[u8]) {
         match &mut self.contents {
-            Contents::Raw(hash) => hash.update(part),
+            Contents::Raw(hash) | Contents::Sigstore(hash) => hash.update(part),
             Contents::Ssh(hash) => hash.update(part),
             Contents::Minisign(hash) => blake2::Digest::update(hash.as_mut(), part),
             Contents::Whole(message) => {
@@ -104,8 +110,8 @@ impl Message {
         }
     }
 
-    /// The signature, or why there is none.
-    pub(crate) async fn sign(self) -> Result<Vec<u8>, SigningError> {
+    /// The signature, or why there is none. Of a bundle, `timestamps` say when.
+    pub(crate) async fn sign(self, timestamps: &Timestamps) -> Result<Vec<u8>, SigningError> {
         let Self { key, contents } = self;
         match contents {
             Contents::Raw(hash) => Ok(key.sign_digest(hash.finalize().into()).await?.to_der().as_bytes().to_vec()),
@@ -114,6 +120,11 @@ impl Message {
             Contents::Ssh(hash) => {
                 let signed = ssh::signed_data(&hash.finalize());
                 Ok(ssh::armored(&key.public, &key.sign(signed).await?)?.into_bytes())
+            }
+            Contents::Sigstore(hash) => {
+                let digest = Sha256Digest::from_bytes(hash.finalize().into());
+                let signature = key.sign_digest(*digest.as_bytes()).await?.to_der();
+                sigstore::bundle(&key.public, &digest, signature.as_bytes(), timestamps).await
             }
             Contents::Minisign(hash) => {
                 let signature = key.sign_ed25519(blake2::Digest::finalize(*hash).to_vec()).await?;
@@ -180,4 +191,8 @@ pub(crate) enum SigningError {
     TooLong,
     #[error("the key gave something that is no signature")]
     NotASignature,
+    #[error("there is no timestamp for the signature, and so no bundle: {0}")]
+    NoTimestamp(String),
+    #[error("{0}")]
+    NotComposed(String),
 }

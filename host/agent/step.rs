@@ -130,6 +130,8 @@ impl Agent {
         let every = Duration::from_secs(body.heartbeat_seconds.max(1).into());
         let mut lease = link.keeper.take_up(body.lease.clone(), grant.lease_key, every);
         let seconds = body.expires.0.saturating_sub(body.issued.0);
+        // Before anybody is told, who may be slow to hear it.
+        let opened = self.open_keys(&body.keys, &served, waiting).await;
         let told = Event::Granted {
             lease: body.lease.clone(),
             audit: body.audit.clone(),
@@ -155,7 +157,6 @@ impl Agent {
             }
         };
         let expires = before.after(Duration::from_secs(seconds));
-        let opened = self.open_keys(&body.keys, &served, waiting).await;
         let granted = Granted {
             secrets: held(grant.secrets, &body),
             http: body.http.clone(),

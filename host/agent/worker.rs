@@ -2,7 +2,7 @@
 
 use crate::keys::{DerivedKey, UsableKey};
 use crate::process::{Death, Process, Said};
-use crate::signing::Message;
+use crate::signing::{Message, Timestamps};
 use attest_evidence::exchange::KeyFormat;
 use attest_evidence::name::{KeyName, OutputName, SecretName};
 use attest_spawner::Started;
@@ -16,6 +16,8 @@ use std::time::Duration;
 #[derive(Default)]
 pub(crate) struct Served {
     pub(crate) signing: BTreeMap<KeyName, (UsableKey, BTreeSet<KeyFormat>)>,
+    /// Who says when something was signed.
+    pub(crate) timestamps: Timestamps,
     pub(crate) derivation: BTreeMap<KeyName, DerivedKey>,
     pub(crate) revealed: BTreeSet<SecretName>,
     pub(crate) outputs: BTreeSet<OutputName>,
@@ -140,7 +142,7 @@ impl Worker {
                     return intruder("it wants a signature of nothing".to_owned());
                 };
                 let key = message.key_name().clone();
-                let signed = match message.sign().await {
+                let signed = match message.sign(&self.served.timestamps).await {
                     Ok(signature) => Signed::Signature(signature),
                     Err(error) => Signed::Failed(error.to_string()),
                 };

@@ -19,10 +19,11 @@ pub(crate) struct Sign {
     /// The key's stage
     #[arg(long, default_value = "dev")]
     stage: Stage,
-    /// What the signature looks like: `raw` for openssl, `minisign` (Ed25519 keys alone), or `ssh` for ssh-keygen
+    /// What the signature looks like: `raw` for openssl, `minisign` (Ed25519 keys alone), `ssh` for ssh-keygen, or `sigstore`
+    /// (P-256 keys alone), a bundle with the broker's timestamp
     #[arg(long, default_value = "raw", value_name = "FORMAT")]
     format: KeyFormat,
-    /// Where the signature goes. Default: FILE.sig, of minisign FILE.minisig
+    /// Where the signature goes. Default: FILE.sig, of minisign FILE.minisig, of Sigstore FILE.sigstore.json
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// What to sign
@@ -46,7 +47,11 @@ impl Sign {
         };
         let path = self.output.unwrap_or_else(|| {
             let mut name = self.file.clone().into_os_string();
-            name.push(if self.format == KeyFormat::Minisign { ".minisig" } else { ".sig" });
+            name.push(match self.format {
+                KeyFormat::Minisign => ".minisig",
+                KeyFormat::Sigstore => ".sigstore.json",
+                KeyFormat::Raw | KeyFormat::Ssh => ".sig",
+            });
             PathBuf::from(name)
         });
         std::fs::write(&path, signature).map_err(|error| {

@@ -6,12 +6,17 @@ use attest_evidence::exchange::{
     GrantedKey, KeyFormat, KeyRequest, KeyUse, LeasedKey, Request, key_certification_data,
 };
 use attest_evidence::name::Stage;
-use attest_evidence::tpm::{KeyPolicy, PublicKey, TpmName, authority_public};
+use attest_evidence::tpm::{KeyPolicy, NONCE, PublicKey, TpmName, authority_public};
 use attest_tpm::{Opening, SigningKey, TpmError};
 use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::pkcs8::DecodePublicKey as _;
 
 const ID: [u8; 16] = [3; 16];
+
+/// What the attestation key signs beside the Name of `dev/release`.
+fn data() -> Sha256Digest {
+    key_certification_data(Stage::Dev, &"release".parse().unwrap())
+}
 
 /// The broker's key as a TPM loads it.
 fn authority(rig: &Rig) -> Vec<u8> {
@@ -39,8 +44,8 @@ async fn certify(rig: &Rig, key: &SigningKey, data: Sha256Digest) -> (Vec<u8>, V
 }
 
 /// A request for a key, with all that the broker wants to know of it.
-async fn asking(rig: &Rig, key: &SigningKey, nonce: [u8; 32]) -> Request {
-    let (certification, signature) = certify(rig, key, key_certification_data()).await;
+async fn asking(rig: &Rig, key: &SigningKey, nonce: [u8; NONCE]) -> Request {
+    let (certification, signature) = certify(rig, key, data()).await;
     let public = key.stored().public().to_vec();
     let lease = LeasedKey { public, id: ID, boot_state: None, certification, signature, nonce };
     let asked = KeyRequest {
@@ -94,11 +99,11 @@ async fn k01_what_is_said_of_a_key_is_certified_or_refused() {
         rig.tpm.run(move |device| device.create_leased_key(&policy)).await.unwrap()
     };
     let key = make(&rig, policy(&rig, Stage::Dev, "release")).await;
-    let good = asking(&rig, &key, [5; 32]).await;
+    let good = asking(&rig, &key, [5; NONCE]).await;
     rig.send(rig.exchange(&good).await).await.unwrap();
 
     // Said of the same key, with the same certification.
-    let changes: [(&str, &str, Change); 9] = [
+    let changes: [(&str, &str, Change); 10] = [
         ("AR-K301", "a certification that is none", |key| key.lease.as_mut().unwrap().certification.truncate(9)),
         ("AR-K303", "a signature that is another's", |key| {
             *key.lease.as_mut().unwrap().signature.last_mut().unwrap() ^= 1
@@ -106,7 +111,8 @@ async fn k01_what_is_said_of_a_key_is_certified_or_refused() {
         ("AR-K303", "a certification changed", |key| key.lease.as_mut().unwrap().certification[20] ^= 1),
         ("AR-K305", "another key", |key| *key.lease.as_mut().unwrap().public.last_mut().unwrap() ^= 1),
         ("AR-K309", "another id", |key| key.lease.as_mut().unwrap().id[0] ^= 1),
-        ("AR-K309", "another name", |key| key.name = "other".parse().unwrap()),
+        ("AR-K304", "another name", |key| key.name = "other".parse().unwrap()),
+        ("AR-K315", "another use", |key| (key.usage, key.formats) = (KeyUse::Derive, Vec::new())),
         ("AR-K309", "a boot state", |key| {
             let digest = Sha256Digest::of(b"pcrs");
             let selection = "0,7".parse().unwrap();
@@ -122,20 +128,20 @@ async fn k01_what_is_said_of_a_key_is_certified_or_refused() {
     }
     let mut request = good.clone();
     request.step.stage = Stage::Prod;
-    assert_eq!(refusal(rig.send(rig.exchange(&request).await).await), "AR-K309", "another stage");
+    assert_eq!(refusal(rig.send(rig.exchange(&request).await).await), "AR-K304", "another stage");
 
     // Keys that are not what they should be, certified all the same.
     let by_hand = rig.tpm.run(attest_tpm::Device::create_signing_key).await.unwrap();
-    let request = asking(&rig, &by_hand, [5; 32]).await;
+    let request = asking(&rig, &by_hand, [5; NONCE]).await;
     assert_eq!(refusal(rig.send(rig.exchange(&request).await).await), "AR-K308", "it needs no lease");
     let mut other_broker = policy(&rig, Stage::Dev, "release");
     other_broker.authority = TpmName::of(b"another broker");
     let key_of_another = make(&rig, other_broker).await;
-    let request = asking(&rig, &key_of_another, [5; 32]).await;
+    let request = asking(&rig, &key_of_another, [5; NONCE]).await;
     assert_eq!(refusal(rig.send(rig.exchange(&request).await).await), "AR-K309", "another broker's");
 
     // A quote in the certification's place; a certification for something else; one by another machine's key.
-    let quote = rig.tpm.run(|device| device.quote("0".parse().unwrap(), &key_certification_data())).await.unwrap();
+    let quote = rig.tpm.run(|device| device.quote("0".parse().unwrap(), &data())).await.unwrap();
     let mut request = good.clone();
     let lease = request.keys[0].lease.as_mut().unwrap();
     (lease.certification, lease.signature) = (quote.message, quote.signature);
@@ -145,7 +151,7 @@ async fn k01_what_is_said_of_a_key_is_certified_or_refused() {
     (lease.certification, lease.signature) = certify(&rig, &key, Sha256Digest::of(b"something else")).await;
     assert_eq!(refusal(rig.send(rig.exchange(&request).await).await), "AR-K304");
     let key_of_stranger = make(&stranger, policy(&stranger, Stage::Dev, "release")).await;
-    let request = asking(&stranger, &key_of_stranger, [5; 32]).await;
+    let request = asking(&stranger, &key_of_stranger, [5; NONCE]).await;
     stranger.send(stranger.exchange(&request).await).await.unwrap();
     assert_eq!(refusal(rig.send(rig.exchange(&request).await).await), "AR-K303");
 }

@@ -203,3 +203,62 @@ fn release_sign_signs_in_each_format() {
     let wrong = sign("raw,pgp");
     assert!(wrong.status == 2 && wrong.stderr.contains("`pgp` is no format"), "{}", wrong.stderr);
 }
+
+/// Bundles by a key of the runner's, with the timestamp of its broker.
+#[test]
+fn bundles_are_verified_by_the_key_and_the_brokers_timestamp() {
+    let broker = Broker::start();
+    let runner = Runner::enrolled(&broker, "builder");
+    let folder = directory();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("trusted_root.json"), broker.admin(&["timestamp", "trusted-root"]).ok().stdout).unwrap();
+    let other = Broker::start();
+    std::fs::write(path("other.json"), other.admin(&["timestamp", "trusted-root"]).ok().stdout).unwrap();
+    let verify = |bundle: &str, root: &str, file: &str, key: &str| {
+        let mut command = Command::new(crate::support::programs().join("attest-run"));
+        command.args(["verify", "bundle", "--bundle", bundle, "--key", key, "--trusted-root", root, file]).env_clear();
+        run(command.current_dir(folder.path()))
+    };
+    let public = |name: &str| {
+        std::fs::write(path(&format!("{name}.pub")), runner.as_user(0, &["keys", "public", name]).ok().stdout).unwrap();
+    };
+
+    // By hand.
+    runner.as_user(0, &["keys", "create", "hand", "--by-hand"]).ok();
+    public("hand");
+    std::fs::write(path("file"), "contents\n").unwrap();
+    std::fs::write(path("twin"), "Contents\n").unwrap();
+    runner.as_user(0, &["sign", "--key", "hand", "--format", "sigstore", &path("file")]).ok();
+    verify("file.sigstore.json", "trusted_root.json", "file", "hand.pub").ok();
+    verify("file.sigstore.json", "trusted_root.json", "twin", "hand.pub").refused(1, "AR-V204");
+    verify("file.sigstore.json", "other.json", "file", "hand.pub").refused(1, "AR-V209");
+    let bundle: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path("file.sigstore.json")).unwrap()).unwrap();
+    let material = &bundle["verificationMaterial"];
+    assert!(material["publicKey"]["hint"].as_str().unwrap().starts_with("sha256:"), "{bundle}");
+    assert_eq!(material["timestampVerificationData"]["rfc3161Timestamps"].as_array().unwrap().len(), 1);
+    runner.as_user(0, &["keys", "create", "derived", "--algorithm", "ed25519"]).ok();
+    runner.as_user(0, &["sign", "--key", "derived", "--format", "sigstore", &path("file")]).refused(1, "AR-K107");
+
+    // By the official step, with a key that obeys its lease.
+    runner.as_user(0, &["keys", "create", "release"]).ok();
+    public("release");
+    let component = runner.step("release-sign");
+    let manifest = component.with_file_name("step.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("[\"raw\"]", "[\"raw\", \"sigstore\"]")).unwrap();
+    runner.write("dist/app.bin", "an application\n");
+    let dist = format!("dist={}", runner.work().join("dist").display());
+    let options = ["--dir", &dist, "--manifest", manifest.to_str().unwrap(), component.to_str().unwrap(), "--"];
+    let sign = [&options[..], &["--formats", "raw,sigstore", "v1"]].concat();
+    for _ in 0..2 {
+        runner.job(&sign).ok();
+        for file in ["app.bin", "SHA256SUMS"] {
+            let signed = runner.work().join("dist").join(file).to_str().unwrap().to_owned();
+            let bundle = format!("{signed}.sigstore.json");
+            verify(&bundle, "trusted_root.json", &signed, "release.pub").ok();
+            verify(&bundle, "trusted_root.json", &signed, "hand.pub").refused(1, "AR-V206");
+        }
+    }
+    assert_eq!(std::fs::read_dir(runner.work().join("dist")).unwrap().count(), 2 + 2 * 2 + 1);
+}

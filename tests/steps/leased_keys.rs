@@ -133,6 +133,16 @@ fn a_key_is_attested_to_whoever_trusts_the_broker() {
     runner.as_user(0, &["keys", "attest", "derived"]).refused(1, "AR-K111");
     runner.job(&["keys", "attest", "release"]).refused(1, "AR-C402");
 
+    // Of whom it is asked by its public key.
+    let by_key = |name: &str| {
+        std::fs::write(path("public.pem"), runner.as_user(0, &["keys", "public", name]).ok().stdout).unwrap();
+        let arguments = ["verify", "key", "--authority", &path("authority.pem"), "--public-key", &path("public.pem")];
+        std::fs::write(path("key.json"), &document).unwrap();
+        run(Command::new(programs().join("attest-run")).args(arguments).arg(path("key.json")).env_clear())
+    };
+    by_key("release").ok();
+    by_key("hand").refused(1, "AR-K310");
+
     // Somebody else's programs say the same: the chain, and the attestation key's signature over what names the key.
     std::fs::write(path("ak.pem"), parsed["ak_certificate"].as_str().unwrap()).unwrap();
     std::fs::write(path("message"), part(&parsed, "certification")).unwrap();
@@ -168,13 +178,20 @@ fn a_key_is_attested_to_whoever_trusts_the_broker() {
     let of_hand: serde_json::Value = serde_json::from_str(&by_hand).unwrap();
     let mut lease_of_another = of_hand.clone();
     lease_of_another["lease"] = parsed["lease"].clone();
+    let mut hand_by_another_name = of_hand;
+    hand_by_another_name["name"] = "release".into();
+    let mut of_another_broker = parsed.clone();
+    of_another_broker["lease"]["authority"] = TpmName::of(b"another broker").to_string().into();
     for (code, what, document) in [
         ("AR-K305", "another key", changed("public", &last)),
         ("AR-K303", "another certification", changed("certification", &last)),
         ("AR-K303", "another signature", changed("signature", &last)),
         ("AR-K312", "another attestation key", changed("ak", &last)),
-        ("AR-K309", "another stage", with("stage", "prod".into())),
-        ("AR-K309", "another name", with("name", "other".into())),
+        ("AR-K304", "another stage", with("stage", "prod".into())),
+        ("AR-K304", "another name", with("name", "other".into())),
+        ("AR-K314", "whom it obeys left out", with("lease", serde_json::Value::Null)),
+        ("AR-K317", "whom it obeys changed", of_another_broker.to_string()),
+        ("AR-K304", "a key by hand by another name", hand_by_another_name.to_string()),
         ("AR-K308", "a key that needs no lease", lease_of_another.to_string()),
         ("AR-K311", "another form", with("schema", "attest-run/key-attestation/v2".into())),
         ("AR-K311", "not a document", "{}".to_owned()),

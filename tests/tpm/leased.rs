@@ -4,7 +4,7 @@ use crate::support::{Swtpm, directory, embedded};
 use attest_evidence::Sha256Digest;
 use attest_evidence::name::Stage;
 use attest_evidence::report::Explain as _;
-use attest_evidence::tpm::{Attributes, KeyPolicy, PcrIndex, Public, TpmName, authority_public, authorization};
+use attest_evidence::tpm::{Attributes, KeyPolicy, NONCE, PcrIndex, Public, TpmName, authority_public, authorization};
 use attest_tpm::{AwaitingSession, Device, KeyTicket, Opening, SessionProtection, SigningKey, TpmError};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
@@ -32,7 +32,7 @@ impl Authority {
         KeyPolicy { authority: TpmName::of(&self.public), reference, boot_state: None }
     }
 
-    fn sign(&self, nonce: &[u8; 32], seconds: u32, policy: &KeyPolicy) -> Opening {
+    fn sign(&self, nonce: &[u8; NONCE], seconds: u32, policy: &KeyPolicy) -> Opening {
         let signature: p256::ecdsa::Signature = self.key.sign(&authorization(nonce, seconds, &policy.reference));
         Opening { seconds, signature: signature.to_bytes().into() }
     }
@@ -89,12 +89,12 @@ fn signs_by_lease(mut tpm: Device) {
     verify(&key, &digest, &tpm.sign_leased(&key, &policy, &tickets[0], &digest).unwrap());
     assert!(tpm.handles().unwrap().transient.len() <= 1);
     // Nobody's session is left, nor one of somebody who does not come back.
-    let session = tpm.begin_lease().unwrap();
-    tpm.abandon_session(session);
     for _ in 0..70 {
-        let session = tpm.begin_lease().unwrap();
-        tpm.abandon_session(session);
+        drop(tpm.begin_lease().unwrap());
     }
+    assert_eq!(tpm.handles().unwrap().saved_sessions.len(), 1);
+    tpm.flush_abandoned();
+    assert_eq!(tpm.handles().unwrap().saved_sessions, Vec::<u32>::new());
 }
 
 #[test]
@@ -117,10 +117,10 @@ fn k01_the_tpm_takes_no_signature_but_the_brokers_for_this_session_key_and_time(
     let digest = Sha256Digest::of(b"a file");
 
     // Somebody else's signature, one for another session, another time, another key.
-    type Sign<'a> = Box<dyn Fn(&[u8; 32]) -> Opening + 'a>;
+    type Sign<'a> = Box<dyn Fn(&[u8; NONCE]) -> Opening + 'a>;
     let not_taken: [(&str, Sign<'_>); 4] = [
         ("a stranger's", Box::new(|nonce| stranger.sign(nonce, 600, &policy))),
-        ("for another session", Box::new(|_| broker.sign(&[9; 32], 600, &policy))),
+        ("for another session", Box::new(|_| broker.sign(&[9; NONCE], 600, &policy))),
         ("for another time", Box::new(|nonce| Opening { seconds: 6000, ..broker.sign(nonce, 600, &policy) })),
         ("for another key", Box::new(|nonce| broker.sign(nonce, 600, &other))),
     ];
@@ -172,7 +172,9 @@ fn k01_a_key_that_is_bound_to_a_boot_state_signs_in_no_other() {
     tpm.extend_pcrs(&[(PcrIndex::new(9).unwrap(), Sha256Digest::of(b"of no matter"))]).unwrap();
     verify(&key, &digest, &tpm.sign_leased(&key, &policy, &ticket, &digest).unwrap());
     tpm.extend_pcrs(&[(PcrIndex::new(7).unwrap(), Sha256Digest::of(b"another boot"))]).unwrap();
-    assert_eq!(tpm.sign_leased(&key, &policy, &ticket, &digest).unwrap_err(), TpmError::PolicyFailed);
+    let other = tpm.sign_leased(&key, &policy, &ticket, &digest).unwrap_err();
+    assert_eq!(other, TpmError::OtherBootState);
+    assert_eq!(other.report().code.to_string(), "AR-T120");
 }
 
 /// Commands to a TPM, by somebody who has taken the device.
@@ -221,11 +223,15 @@ impl Raw {
         body[..4].try_into().unwrap()
     }
 
-    fn policy_session(&mut self) -> ([u8; 4], [u8; 32]) {
-        let rest = [&sized(&[0; 32])[..], &sized(&[]), &[1], &[0, 0x10, 0, 0x0b]].concat();
+    fn policy_session(&mut self) -> ([u8; 4], [u8; NONCE]) {
+        let rest = [&sized(&[0; NONCE])[..], &sized(&[]), &[1], &[0, 0x10, 0, 0x0b]].concat();
         let (code, body) = self.send(0x176, &[NULL, NULL], None, &rest);
         assert_eq!(code, 0, "TPM2_StartAuthSession");
-        (body[..4].try_into().unwrap(), body[6..38].try_into().unwrap())
+        (body[..4].try_into().unwrap(), body[6..].try_into().unwrap())
+    }
+
+    fn flush(&mut self, handle: [u8; 4]) {
+        self.send(0x165, &[], None, &handle);
     }
 
     fn sign(&mut self, key: [u8; 4], session: &[u8]) -> u32 {
@@ -241,23 +247,35 @@ impl Raw {
         policy: &KeyPolicy,
         by: &Opening,
     ) -> u32 {
+        let seconds = -i32::try_from(by.seconds).unwrap();
+        let parts = (nonce, &[][..], policy.reference.as_bytes().as_slice(), seconds.to_be_bytes());
+        self.policy_signed_as(session, broker, parts, by)
+    }
+
+    /// The same with what is signed divided as somebody likes: nonceTPM, cpHashA, policyRef, expiration.
+    fn policy_signed_as(
+        &mut self,
+        session: [u8; 4],
+        broker: &Authority,
+        (nonce, command, reference, expiration): (&[u8], &[u8], &[u8], [u8; 4]),
+        by: &Opening,
+    ) -> u32 {
         let external = [&sized(&[])[..], &sized(&broker.public), &[0x40, 0, 0, 1]].concat();
         let (code, body) = self.send(0x167, &[], None, &external);
         assert_eq!(code, 0, "TPM2_LoadExternal");
         let key: [u8; 4] = body[..4].try_into().unwrap();
-        let seconds = (-i32::try_from(by.seconds).unwrap()).to_be_bytes();
         let (r, s) = by.signature.split_at(32);
         let rest = [
             &sized(nonce)[..],
-            &sized(&[]),
-            &sized(policy.reference.as_bytes()),
-            &seconds,
+            &sized(command),
+            &sized(reference),
+            &expiration,
             &[0, 0x18, 0, 0x0b],
             &sized(r),
             &sized(s),
         ];
         let (code, _) = self.send(0x160, &[key, session], None, &rest.concat());
-        self.send(0x165, &[], None, &key);
+        self.flush(key);
         code
     }
 }
@@ -271,6 +289,8 @@ const AUTH_UNAVAILABLE: u32 = 0x12f;
 const POLICY_FAIL_S1: u32 = 0x99d;
 const EXPIRED_S1: u32 = 0x9a3;
 const SIGNATURE_P5: u32 = 0x5db;
+/// TPM_RC_NONCE, of the first parameter.
+const NONCE_P1: u32 = 0x1cf;
 
 #[test]
 fn k01_whoever_has_the_device_can_not_use_the_key_by_raw_commands() {
@@ -299,8 +319,16 @@ fn k01_whoever_has_the_device_can_not_use_the_key_by_raw_commands() {
     let replayed = raw.policy_signed(session, &fresh, &broker, &policy, &opening);
     assert_eq!(replayed, SIGNATURE_P5, "replayed under this session's nonce");
     let replayed = raw.policy_signed(session, &nonce, &broker, &policy, &opening);
-    assert_ne!(replayed, 0, "replayed under its own nonce");
-    assert_eq!(raw.sign(loaded, &by_policy(session)), POLICY_FAIL_S1, "after that");
+    assert_eq!(replayed, NONCE_P1, "replayed under its own nonce");
+    // The same bytes, divided so that neither a nonce nor an end is left: the reference is another's then, and too short.
+    let signed = authorization(&nonce, opening.seconds, &policy.reference);
+    let mut divided = |end: usize, command: &[u8], reference: &[u8]| {
+        let expiration: [u8; 4] = signed[end - 4..end].try_into().unwrap();
+        raw.policy_signed_as(session, &broker, (&signed[..end - 4], command, reference, expiration), &opening)
+    };
+    assert_eq!(divided(4, &signed[4..36], &signed[36..]), 0, "an empty nonce, the command's digest, what is left");
+    assert_eq!(raw.sign(loaded, &by_policy(session)), POLICY_FAIL_S1, "and the key does not take it");
+    raw.flush(session);
     // By a grant of its own it would sign, and after its expiry it would not: both the TPM's doing.
     let (session, fresh) = raw.policy_session();
     assert_eq!(raw.policy_signed(session, &fresh, &broker, &policy, &broker.sign(&fresh, 1, &policy)), 0);

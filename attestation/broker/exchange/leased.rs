@@ -4,8 +4,8 @@ use crate::keys::BrokerKeys;
 use crate::signatures::AwsLc;
 use attest_appraisal::{AttestationKey, CertificationRefused, CertifiedKey, RawCertification};
 use attest_evidence::Sha256Digest;
-use attest_evidence::exchange::{KeyOpening, KeyRequest, Request};
-use attest_evidence::tpm::KeyPolicy;
+use attest_evidence::exchange::{KeyOpening, KeyRequest, KeyUse, Request};
+use attest_evidence::tpm::{KeyPolicy, NONCE};
 
 /// The keys of one request that its runner's TPM uses only by this broker's signature.
 ///
@@ -14,7 +14,7 @@ pub(crate) struct LeasedKeys(Vec<Option<Waiting>>);
 
 /// A session that waits for a signature, and the key that it is for.
 struct Waiting {
-    nonce: [u8; 32],
+    nonce: [u8; NONCE],
     reference: Sha256Digest,
 }
 
@@ -30,9 +30,14 @@ impl LeasedKeys {
     ) -> Result<Self, CertificationRefused> {
         let verified = |asked: &KeyRequest| {
             let Some(leased) = &asked.lease else { return Ok(None) };
+            // Policy was asked about what the request says: what is opened is a key that signs.
+            if asked.usage != KeyUse::Sign {
+                return Err(CertificationRefused::Use);
+            }
             let reference = KeyPolicy::reference(request.step.stage, &asked.name, &leased.id);
             let policy = KeyPolicy { authority: keys.authority().clone(), reference, boot_state: leased.boot_state };
-            let key = CertifiedKey::verify(RawCertification::from(leased), ak, &AwsLc)?;
+            let key =
+                CertifiedKey::verify(RawCertification::from(leased), (request.step.stage, &asked.name), ak, &AwsLc)?;
             key.obeys(&policy)?;
             key.is(&asked.public_key)?;
             Ok(Some(Waiting { nonce: leased.nonce, reference }))

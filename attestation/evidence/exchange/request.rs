@@ -4,7 +4,7 @@ use crate::bytes::{Malformed, Problem, json_offset};
 use crate::digest::{Sha256Digest, base64, hex};
 use crate::exchange::{Audience, Origin};
 use crate::name::{DirectoryName, JobSessionId, KeyName, SecretName, Stage, StepName};
-use crate::tpm::PcrState;
+use crate::tpm::{NONCE, PcrState};
 use serde::{Deserialize, Serialize};
 
 /// Everything that the broker is told and the quote covers, beside the challenge.
@@ -223,13 +223,13 @@ pub struct LeasedKey {
     pub signature: Vec<u8>,
     /// nonceTPM of the policy session that waits.
     #[serde(with = "hex")]
-    pub nonce: [u8; 32],
+    pub nonce: [u8; NONCE],
 }
 
-/// What an attestation key signs beside the Name of a key that it certifies: always the same, for a certification says what is
-/// so for as long as both keys live.
-pub fn key_certification_data() -> Sha256Digest {
-    Sha256Digest::of(b"attest-run/key-certification/v1")
+/// What an attestation key signs beside the Name of a key that it certifies: what the key is called. Nothing fresh, for a
+/// certification says what is so for as long as both keys live.
+pub fn key_certification_data(stage: Stage, name: &KeyName) -> Sha256Digest {
+    Sha256Digest::of(format!("attest-run/key-certification/v1\n{stage}\n{name}").as_bytes())
 }
 
 /// How a key may be used.
@@ -263,11 +263,13 @@ pub enum KeyFormat {
     Minisign,
     /// An SSH signature (`PROTOCOL.sshsig`), armored, in the namespace `file`. `ssh-keygen -Y verify` verifies it.
     Ssh,
+    /// A Sigstore bundle, version 0.3, of the message's signature by a known key, with the broker's timestamp. By P-256 alone.
+    Sigstore,
 }
 
 impl KeyFormat {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Minisign, Self::Ssh];
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Minisign, Self::Ssh, Self::Sigstore];
 
     /// As text.
     pub const fn as_str(self) -> &'static str {
@@ -275,6 +277,7 @@ impl KeyFormat {
             Self::Raw => "raw",
             Self::Minisign => "minisign",
             Self::Ssh => "ssh",
+            Self::Sigstore => "sigstore",
         }
     }
 }
@@ -283,7 +286,10 @@ impl std::str::FromStr for KeyFormat {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|format| format.as_str() == text).ok_or("a format is `raw`, `minisign` or `ssh`")
+        Self::ALL
+            .into_iter()
+            .find(|format| format.as_str() == text)
+            .ok_or("a format is `raw`, `minisign`, `ssh` or `sigstore`")
     }
 }
 

@@ -72,17 +72,24 @@ impl KeyPolicy {
     }
 }
 
+/// Bytes of nonceTPM in sessions of keys that obey their lease.
+///
+/// `aHash` has its parts without their lengths: nonce, expiration, `cpHashA` (none, or 32 bytes), `policyRef`. With a nonce of 32
+/// bytes the same bytes would also be an empty nonce, an expiration that the requester chose, and a `cpHashA`. With 24 no other
+/// division leaves 32 bytes for the reference.
+pub const NONCE: usize = 24;
+
 /// What the authority signs so that a TPM opens a policy session: `aHash` before it is hashed (Part 3 §23.3.1).
 ///
-/// 68 bytes. `nonce` is the TPM's for that session. `seconds` count from when the session was started; they stand negative,
-/// by which the TPM also gives a ticket for the sessions that follow.
-pub fn authorization(nonce: &[u8; 32], seconds: u32, reference: &Sha256Digest) -> Vec<u8> {
+/// 60 bytes. `nonce` is the TPM's for that session. `seconds`, one at least, count from when the session was started; they stand
+/// negative, by which the TPM also gives a ticket for the sessions that follow.
+pub fn authorization(nonce: &[u8; NONCE], seconds: u32, reference: &Sha256Digest) -> Vec<u8> {
     [&nonce[..], &expiration(seconds).to_be_bytes(), reference.as_bytes()].concat()
 }
 
-/// `expiration` of `TPM2_PolicySigned` for a ticket that is good for so many seconds.
+/// `expiration` of `TPM2_PolicySigned` for a ticket that is good for so many seconds. None at all would be for ever, to a TPM.
 pub fn expiration(seconds: u32) -> i32 {
-    i32::try_from(seconds).map_or(i32::MIN, |seconds| -seconds)
+    i32::try_from(seconds.max(1)).map_or(i32::MIN, |seconds| -seconds)
 }
 
 /// `TPMT_PUBLIC` of a P-256 key as `TPM2_LoadExternal` takes it: ECDSA with SHA-256. Its Name stands in policies.
@@ -168,8 +175,9 @@ mod tests {
     fn a_ticket_needs_a_negative_expiration() {
         assert_eq!(expiration(600), -600);
         assert_eq!(expiration(u32::MAX), i32::MIN);
-        let signed = authorization(&[1; 32], 600, &Sha256Digest::of(b"key"));
-        assert_eq!(signed.len(), 68);
-        assert_eq!(signed[32..36], (-600_i32).to_be_bytes());
+        assert_eq!(expiration(0), -1);
+        let signed = authorization(&[1; NONCE], 600, &Sha256Digest::of(b"key"));
+        assert_eq!(signed.len(), 60);
+        assert_eq!(signed[24..28], (-600_i32).to_be_bytes());
     }
 }

@@ -115,8 +115,13 @@ impl Device {
         let failed = |reason: String| TpmError::Command { command: name, reason };
         let bytes =
             command.to_bytes().filter(|_| !command.too_long).ok_or_else(|| failed("it is too long".to_owned()))?;
+        if self.broken.get() {
+            // What comes now may be the answer to something else.
+            return Err(TpmError::Broken { command: name, reason: "it broke before".to_owned() });
+        }
         let response = self.raw.exchange(&bytes).map_err(|error| {
             self.broken.set(true);
+            self.spare.sever();
             TpmError::Broken { command: name, reason: error.to_string() }
         })?;
         let read = |reader: &mut Reader<'_>| {

@@ -10,8 +10,9 @@ use super::keys::{STORAGE_ROOT, SigningKey, StoredKey};
 use crate::error::TpmError;
 use attest_evidence::Sha256Digest;
 use attest_evidence::tpm::{
-    KeyPolicy, PcrSelection, PcrState, Signature, SignatureValue, algorithm, expiration, fixed,
+    KeyPolicy, NONCE, PcrSelection, PcrState, Signature, SignatureValue, algorithm, expiration, fixed,
 };
+use std::sync::Arc;
 
 const START_AUTH_SESSION: Code = ("TPM2_StartAuthSession", 0x176);
 const CONTEXT_SAVE: Code = ("TPM2_ContextSave", 0x162);
@@ -34,21 +35,24 @@ const ST_HASHCHECK: u16 = 0x8024;
 /// `TPM2B_TIMEOUT` is of eight bytes (Part 2 §10.4.10), and a bit more in TPMs that say by it when a reset ends it.
 const LONGEST_TIMEOUT: u16 = 64;
 /// The caller's nonce counts where there is an HMAC: here is none. The TPM's is as long.
-const CALLERS_NONCE: [u8; 32] = [0; 32];
+const CALLERS_NONCE: [u8; NONCE] = [0; NONCE];
+#[expect(clippy::cast_possible_truncation, reason = "it is 24")]
+const NONCE_LENGTH: u16 = NONCE as u16;
 
 /// A session that waits for a broker's signature. It takes one of the 64 that a TPM can have, and none of the 3 that it can
-/// have loaded. It ends in [`Device::open_lease`] or in [`Device::abandon_session`].
+/// have loaded. It ends in [`Device::open_lease`]; one that is dropped the device flushes when it is used next, at the latest when
+/// it is closed: nobody else would, for a session that is saved belongs to no connection any more.
 #[derive(Debug)]
 pub struct AwaitingSession {
-    handle: u32,
+    handle: Arc<u32>,
     /// `TPMS_CONTEXT`.
     context: Vec<u8>,
-    nonce: [u8; 32],
+    nonce: [u8; NONCE],
 }
 
 impl AwaitingSession {
     /// nonceTPM: what the broker signs.
-    pub const fn nonce(&self) -> &[u8; 32] {
+    pub const fn nonce(&self) -> &[u8; NONCE] {
         &self.nonce
     }
 }
@@ -91,10 +95,15 @@ impl Device {
     /// # Errors
     /// Whatever the TPM reports.
     pub fn begin_lease(&mut self) -> Result<AwaitingSession, TpmError> {
+        self.flush_abandoned();
         let (handle, nonce) = self.start_policy_session()?;
         let saved = self.send(&Command::new(CONTEXT_SAVE).handle(handle), false);
         match saved {
-            Ok(saved) => Ok(AwaitingSession { handle, context: saved.parameters().to_vec(), nonce }),
+            Ok(saved) => {
+                let (handle, context) = (Arc::new(handle), saved.parameters().to_vec());
+                self.awaiting.push(Arc::clone(&handle));
+                Ok(AwaitingSession { handle, context, nonce })
+            }
             Err(error) => {
                 self.flush_raw(handle);
                 Err(error)
@@ -102,9 +111,21 @@ impl Device {
         }
     }
 
-    /// Ends a session that nobody signs for.
-    pub fn abandon_session(&mut self, session: AwaitingSession) {
-        self.flush_raw(session.handle);
+    /// Ends the sessions that nobody waits for any more.
+    pub fn flush_abandoned(&mut self) {
+        let (held, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.awaiting).into_iter().partition(|handle| Arc::strong_count(handle) > 1);
+        self.awaiting = held;
+        for handle in gone {
+            self.flush_raw(*handle);
+        }
+    }
+
+    /// Ends all sessions that wait.
+    pub(super) fn flush_awaiting(&mut self) {
+        for handle in std::mem::take(&mut self.awaiting) {
+            self.flush_raw(*handle);
+        }
     }
 
     /// Shows the TPM that a broker has signed for a key, and gets a ticket for it. `authority` is the broker's
@@ -120,8 +141,14 @@ impl Device {
         opening: &Opening,
     ) -> Result<KeyTicket, TpmError> {
         let AwaitingSession { handle, context, nonce } = session;
-        let opened = self.opened(handle, &context, &nonce, authority, reference, opening);
-        self.flush_raw(handle);
+        let ours = |known: &Arc<u32>| Arc::ptr_eq(known, &handle);
+        if !self.awaiting.iter().any(ours) {
+            // Of before the TPM was reset: its number may be another's by now.
+            return Err(TpmError::LeaseOver);
+        }
+        self.awaiting.retain(|known| !ours(known));
+        let opened = self.opened(*handle, &context, &nonce, authority, reference, opening);
+        self.flush_raw(*handle);
         opened
     }
 
@@ -129,7 +156,7 @@ impl Device {
         &mut self,
         handle: u32,
         context: &[u8],
-        nonce: &[u8; 32],
+        nonce: &[u8; NONCE],
         authority: &[u8],
         reference: &Sha256Digest,
         opening: &Opening,
@@ -167,8 +194,9 @@ impl Device {
     /// The caller must have hashed and framed what is signed: a digest of unknown origin may be anything.
     ///
     /// # Errors
-    /// [`TpmError::LeaseOver`] when the ticket's time is up, or the TPM was reset; [`TpmError::PolicyFailed`] in another boot
-    /// state; [`TpmError::ForeignKey`] for a key of another TPM; whatever else the TPM reports.
+    /// [`TpmError::LeaseOver`] when the ticket's time is up, or the TPM was reset; [`TpmError::OtherBootState`] in another boot
+    /// state; [`TpmError::PolicyFailed`] if the key obeys another policy; [`TpmError::ForeignKey`] for a key of another TPM;
+    /// whatever else the TPM reports.
     pub fn sign_leased(
         &mut self,
         key: &SigningKey,
@@ -212,11 +240,7 @@ impl Device {
         self.send(&by_ticket, false)?;
         if let Some(PcrState { selection, digest }) = &policy.boot_state {
             let in_state = Command::new(POLICY_PCR).handle(session).sized(digest.as_bytes()).put(&selection.to_tpml());
-            self.send(&in_state, false).map_err(|error| match error {
-                // TPM_RC_VALUE: the PCRs are not so (Part 3 §23.7.1).
-                TpmError::Command { .. } => TpmError::PolicyFailed,
-                other => other,
-            })?;
+            self.send(&in_state, false)?;
         }
         // No scheme but the key's own, and the ticket that says nothing (Part 2 §10.7.6).
         let sign = Command::new(SIGN)
@@ -240,7 +264,7 @@ impl Device {
     }
 
     /// A policy session without salt, and its nonce. Nothing of it is protected but by what its policy asks for.
-    fn start_policy_session(&mut self) -> Result<(u32, [u8; 32]), TpmError> {
+    fn start_policy_session(&mut self) -> Result<(u32, [u8; NONCE]), TpmError> {
         let start = Command::new(START_AUTH_SESSION)
             .handle(NULL)
             .handle(NULL)
@@ -251,8 +275,8 @@ impl Device {
             .put(&algorithm::SHA256.to_be_bytes());
         let response = self.send(&start, true)?;
         let nonce = response.read(|mut reader| {
-            reader.expect_u16("nonceTPM", 32, "32 bytes are wanted")?;
-            reader.array::<32>()
+            reader.expect_u16("nonceTPM", NONCE_LENGTH, "as many bytes as the caller's are wanted")?;
+            reader.array::<NONCE>()
         });
         match nonce {
             Ok(nonce) => Ok((response.handle, nonce)),
@@ -281,6 +305,13 @@ impl Device {
         let handle = self.send(&load, true)?.handle;
         self.leased = Some((name, handle));
         Ok(handle)
+    }
+
+    /// Closes the session in which keys sign.
+    pub(super) fn close_policy_session(&mut self) {
+        if let Some(session) = self.policy_session.take() {
+            self.flush_raw(session);
+        }
     }
 
     /// Lets go of the key that was used last: a TPM holds three.

@@ -59,6 +59,7 @@ impl Direct {
                 Ok(agent) => {
                     let admins = Admins::new(vec![rustix::process::getuid().as_raw()]);
                     agent.serve_client(client, &admins, std::future::pending()).await;
+                    agent.settle().await;
                 }
                 Err(report) => client.refuse(report).await,
             }

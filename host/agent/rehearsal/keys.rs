@@ -66,7 +66,7 @@ mod tests {
         let public = key.public.public_key.clone();
         let mut message = Message::new(key, KeyFormat::Raw).unwrap();
         message.update(b"message");
-        (public, message.sign().await.unwrap())
+        (public, message.sign(&crate::signing::Timestamps::None).await.unwrap())
     }
 
     fn verifies(algorithm: KeyAlgorithm, public: &str, message: &[u8], signature: &[u8]) -> bool {

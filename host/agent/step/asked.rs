@@ -4,7 +4,7 @@ use super::prepare::Prepared;
 use crate::agent::{Agent, AgentError};
 use crate::exchange::Recipient;
 use crate::leased::Waiting;
-use crate::signing::fits;
+use crate::signing::{Timestamps, fits};
 use crate::worker::Served;
 use attest_evidence::exchange::{
     BoundDirectory, DirectoryMode, GrantBody, KeyRequest, KeyUse, OriginRequest, Request, SecretRequest, SecretUse,
@@ -37,6 +37,7 @@ impl Agent {
             outputs: manifest.outputs.keys().cloned().collect(),
             summary: manifest.summary.is_some(),
             annotations: manifest.annotations.is_some(),
+            timestamps: Timestamps::Broker(self.link().await?),
             ..Served::default()
         };
         let (mut asked_keys, mut waiting) = (Vec::with_capacity(manifest.keys.len()), BTreeMap::new());

@@ -3,12 +3,14 @@
 use crate::Global;
 use crate::output::{self, answer_is_no, in_file, read_small};
 use attest_appraisal::signature::PureRust;
-use attest_appraisal::{KeyAttestationRefused, VerifiedKeyAttestation};
+use attest_appraisal::{BrokerAuthority, KeyAttestationRefused, VerifiedKeyAttestation};
+use attest_evidence::Sha256Digest;
 use attest_evidence::key_attestation::KeyAttestation;
 use attest_evidence::name::{KeyName, Stage};
 use attest_evidence::report::{Escaped, Explain as _, Fault, Report};
 use attest_evidence::time::{Clock as _, SystemClock};
 use attest_evidence::tpm::PcrSelection;
+use attest_sigstore::ManagedKey;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -25,6 +27,9 @@ pub(crate) struct Key {
     /// The broker's authority for attestation keys, as `attest-broker authority` prints it, from whoever runs the broker
     #[arg(long, value_name = "FILE")]
     authority: PathBuf,
+    /// The public key that it has to be for, PEM. Without it, compare the fingerprint that is printed
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -34,8 +39,9 @@ struct Verified {
     fingerprint: String,
     /// Whether the TPM uses it only while the broker has signed for it.
     leased: bool,
-    /// The PCRs that it is bound to.
+    /// The PCRs that it is bound to, and the digest of what their values have to be.
     pcrs: Option<PcrSelection>,
+    pcr_digest: Option<Sha256Digest>,
     /// Name of the attestation key, and whose certificates vouch for it.
     chain: Vec<String>,
 }
@@ -43,7 +49,8 @@ struct Verified {
 impl Key {
     pub(crate) fn execute(self, global: &Global) -> Result<(), Report> {
         let bytes = read_small(&self.file, LARGEST_FILE)?;
-        let authority = read_small(&self.authority, LARGEST_FILE)?;
+        let authority = BrokerAuthority::read(&read_small(&self.authority, LARGEST_FILE)?)
+            .map_err(|refused| in_file(refused.report(), &self.authority))?;
         let attestation = KeyAttestation::parse(&bytes).map_err(|malformed| {
             let report = Report::new("AR-K311", Fault::Refused, malformed.to_string());
             in_file(report.hint("`attest-run keys attest NAME` writes it"), &self.file)
@@ -51,17 +58,24 @@ impl Key {
         let no = |refused: KeyAttestationRefused| in_file(answer_is_no(refused.report()), &self.file);
         let verified =
             VerifiedKeyAttestation::verify(&attestation, &authority, SystemClock.now(), &PureRust).map_err(no)?;
+        if let Some(wanted) = &self.public_key {
+            let spki = ManagedKey::parse(&read_small(wanted, LARGEST_FILE)?).map_err(|error| error.report())?;
+            verified.key().is(&Sha256Digest::of(spki.spki())).map_err(|refused| no(refused.into()))?;
+        }
+        let state = attestation.lease.as_ref().and_then(|lease| lease.boot_state);
         let answer = Verified {
             stage: attestation.stage,
             name: attestation.name,
             fingerprint: format!("sha256:{}", verified.key().fingerprint()),
             leased: verified.is_leased(),
-            pcrs: attestation.lease.and_then(|lease| lease.boot_state).map(|state| state.selection),
+            pcrs: state.map(|state| state.selection),
+            pcr_digest: state.map(|state| state.digest),
             chain: verified.chain().to_vec(),
         };
         output::print(global, "attest-run/verify-key/v1", &answer, || {
             let lease = if answer.leased { "\nused      only while the broker has signed for it" } else { "" };
-            let pcrs = answer.pcrs.map(|pcrs| format!(", and {pcrs} are as they were")).unwrap_or_default();
+            let state = answer.pcrs.zip(answer.pcr_digest);
+            let pcrs = state.map(|(pcrs, digest)| format!(", and {pcrs} come to {digest}")).unwrap_or_default();
             let chain: Vec<_> = answer.chain.iter().map(|link| Escaped(link).to_string()).collect();
             format!(
                 "key       {}/{} {}\nmade in   a TPM, which it can't leave{lease}{pcrs}\nvouched   {}\n",

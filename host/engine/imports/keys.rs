@@ -44,6 +44,7 @@ impl State {
             signing::Format::Raw => KeyFormat::Raw,
             signing::Format::Minisign => KeyFormat::Minisign,
             signing::Format::Ssh => KeyFormat::Ssh,
+            signing::Format::Sigstore => KeyFormat::Sigstore,
         };
         let name = self.table.get(key)?.0.clone();
         Ok(match self.handles.keys.get(&name) {

@@ -160,7 +160,9 @@ impl Explain for BadManifest {
             Self::Why { .. } => {
                 report("AR-S105").hint("say in a sentence what the step does with it: admins and auditors read it")
             }
-            Self::Formats { .. } => report("AR-S106").hint("`formats = [\"raw\"]`, `\"minisign\"`, `\"ssh\"`"),
+            Self::Formats { .. } => {
+                report("AR-S106").hint("`formats = [\"raw\"]`, `\"minisign\"`, `\"ssh\"`, `\"sigstore\"`")
+            }
             Self::Limit { .. } => report("AR-S107"),
             Self::NoHttp { declaration } => report("AR-S108").hint(format!(
                 "list them:\n[http]\nallow = [\"https://HOST\"]\nwhy = \"…\"\nor {}",

@@ -10,7 +10,7 @@ use attest_sdk::{Arguments, Directory, Error, Key, Result, SignatureFormat, info
 use checksums::Checksums;
 use step_digest::Sha256Digest;
 
-const USAGE: &str = "usage: release-sign.wasm -- [--formats raw,minisign,ssh] VERSION";
+const USAGE: &str = "usage: release-sign.wasm -- [--formats raw,minisign,ssh,sigstore] VERSION";
 
 #[attest_sdk::step]
 fn run(args: Vec<String>) -> Result {
@@ -48,6 +48,7 @@ fn formats(list: &str) -> Result<Vec<SignatureFormat>> {
         "raw" => Ok(SignatureFormat::Raw),
         "minisign" => Ok(SignatureFormat::Minisign),
         "ssh" => Ok(SignatureFormat::Ssh),
+        "sigstore" => Ok(SignatureFormat::Sigstore),
         other => Err(Error::new(format!("`{}` is no format\n{USAGE}", other.escape_debug())).with_code(2)),
     };
     list.split(',').map(named).collect()

@@ -5,8 +5,12 @@ use attest_sdk::SignatureFormat;
 pub(crate) const CHECKSUMS: &str = "SHA256SUMS";
 pub(crate) const PUBLIC_KEY: &str = "release.pub";
 /// Those of signatures, in each format.
-const SIGNATURES: [(SignatureFormat, &str); 3] =
-    [(SignatureFormat::Raw, ".sig"), (SignatureFormat::Minisign, ".minisig"), (SignatureFormat::Ssh, ".sshsig")];
+const SIGNATURES: [(SignatureFormat, &str); 4] = [
+    (SignatureFormat::Raw, ".sig"),
+    (SignatureFormat::Minisign, ".minisig"),
+    (SignatureFormat::Ssh, ".sshsig"),
+    (SignatureFormat::Sigstore, ".sigstore.json"),
+];
 /// What a run leaves that was stopped while it wrote.
 const UNFINISHED: &str = ".part";
 

@@ -85,6 +85,7 @@ fn run(args: Vec<String>) -> Result {
             let format = match args.next() {
                 Some("minisign") => SignatureFormat::Minisign,
                 Some("ssh") => SignatureFormat::Ssh,
+                Some("sigstore") => SignatureFormat::Sigstore,
                 _ => SignatureFormat::Raw,
             };
             let signature = Key::open("release")?.sign_message_as(format, message)?;
