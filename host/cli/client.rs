@@ -39,8 +39,9 @@ pub(crate) fn ask(
         Mode::Agent(socket) => ask_agent(&socket, request, descriptors, hear),
         Mode::Direct(direct) => {
             let for_step = matches!(request, Request::Run { .. });
-            let agent = OwnAgent::start(direct.command())?;
+            // The broker takes the longest to be ready; the agent, which waits for both, comes last.
             let (helpers, connections) = direct.begin(for_step);
+            let agent = OwnAgent::start(direct.command())?;
             agent.send(&helpers, &connections)?;
             // It alone holds them: their end is that of what they lead to.
             drop(connections);

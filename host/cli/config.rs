@@ -66,24 +66,21 @@ impl Direct {
     /// Starts what it needs sooner than it can start it itself: its TPM and, for a step, its broker, where they are ours to
     /// start. What can't be started is left to it: it says why.
     pub(crate) fn begin(&self, for_step: bool) -> (Helpers, Vec<OwnedFd>) {
-        let mut descriptors = Vec::new();
-        let named = self.tpm.as_ref().map(|tpm| tpm.to_string_lossy());
-        let begun = match transport(named.as_deref(), &self.state) {
-            Ok(Transport::Embedded(embedded)) => embedded.begin().ok(),
-            _ => None,
-        };
-        let tpm = begun.is_some();
-        descriptors.extend(begun.map(|(connection, _)| connection.into()));
         let ours = || State::open(&self.state).and_then(|state| state.enrolment());
-        let begun = match for_step.then(ours) {
+        let broker = match for_step.then(ours) {
             Some(Ok(enrolment)) if enrolment.as_ref().is_none_or(Enrolment::is_embedded) => {
                 BrokerStarting::begin(&beside("attest-broker"), &self.state.join("broker")).ok()
             }
             _ => None,
         };
-        let broker = begun.is_some();
-        descriptors.extend(begun.into_iter().flat_map(BrokerStarting::into_parts));
-        (Helpers { tpm, broker }, descriptors)
+        let named = self.tpm.as_ref().map(|tpm| tpm.to_string_lossy());
+        let tpm = match transport(named.as_deref(), &self.state) {
+            Ok(Transport::Embedded(embedded)) => embedded.begin().ok(),
+            _ => None,
+        };
+        let helpers = Helpers { tpm: tpm.is_some(), broker: broker.is_some() };
+        let tpm = tpm.into_iter().map(|(connection, _)| connection.into());
+        (helpers, tpm.chain(broker.into_iter().flat_map(BrokerStarting::into_parts)).collect())
     }
 }
 
