@@ -234,3 +234,101 @@ impl Explain for CertificationRefused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signature::PureRust;
+    use attest_evidence::bytes::put_sized_u16;
+    use attest_evidence::tpm::{PcrState, authority_public};
+    use p256::ecdsa::SigningKey;
+    use p256::ecdsa::signature::Signer as _;
+
+    const AK: Attributes = Attributes::RESTRICTED.and(CertifiedKey::NEEDED).and(Attributes::USER_WITH_AUTH);
+
+    fn name() -> KeyName {
+        "release".parse().unwrap()
+    }
+
+    /// `TPMT_PUBLIC` of a key with these attributes and this policy.
+    fn public(seed: u8, attributes: Attributes, policy: &[u8]) -> (SigningKey, Vec<u8>) {
+        let key = SigningKey::from_slice(&[seed; 32]).unwrap();
+        let point = key.verifying_key().to_sec1_point(false);
+        let outside = authority_public(&(*point.x().unwrap()).into(), &(*point.y().unwrap()).into());
+        // As a key from outside is written, with other attributes and a policy.
+        let mut out = outside[..4].to_vec();
+        out.extend(attributes.bits().to_be_bytes());
+        put_sized_u16(&mut out, policy).unwrap();
+        out.extend(&outside[10..]);
+        (key, out)
+    }
+
+    /// `TPMS_ATTEST` of `TPM2_Certify`, and its signature.
+    fn certify(ak: &SigningKey, public: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut message = vec![0xff, 0x54, 0x43, 0x47, 0x80, 0x17];
+        put_sized_u16(&mut message, b"signer").unwrap();
+        put_sized_u16(&mut message, key_certification_data(Stage::Prod, &name()).as_bytes()).unwrap();
+        message.extend([0; 8 + 4 + 4 + 1 + 8]);
+        put_sized_u16(&mut message, TpmName::of(public).as_bytes()).unwrap();
+        put_sized_u16(&mut message, b"").unwrap();
+        let signature: p256::ecdsa::Signature = ak.sign(&message);
+        let (r, s) = signature.split_bytes();
+        let mut out = vec![0, 0x18, 0, 0x0b];
+        put_sized_u16(&mut out, &r).unwrap();
+        put_sized_u16(&mut out, &s).unwrap();
+        (message, out)
+    }
+
+    fn verify(public: &[u8]) -> Result<CertifiedKey, CertificationRefused> {
+        let (signer, ak) = self::public(1, AK, b"");
+        let (message, signature) = certify(&signer, public);
+        let raw = RawCertification { public, message: &message, signature: &signature };
+        CertifiedKey::verify(raw, (Stage::Prod, &name()), &AttestationKey::check(&ak).unwrap(), &PureRust)
+    }
+
+    fn code(refused: &CertificationRefused) -> String {
+        refused.report().code.to_string()
+    }
+
+    #[test]
+    fn a_key_that_may_be_elsewhere_is_none_though_it_is_certified() {
+        verify(&public(2, CertifiedKey::NEEDED, b"").1).unwrap();
+        let without = |attribute: Attributes| attribute.missing(CertifiedKey::NEEDED);
+        let spoiled = [
+            without(Attributes::FIXED_TPM),
+            without(Attributes::FIXED_PARENT),
+            without(Attributes::SENSITIVE_DATA_ORIGIN),
+            without(Attributes::SIGN),
+            CertifiedKey::NEEDED.and(Attributes::RESTRICTED),
+            CertifiedKey::NEEDED.and(Attributes::DECRYPT),
+        ];
+        for attributes in spoiled {
+            let refused = verify(&public(2, attributes, b"").1).unwrap_err();
+            assert_eq!(code(&refused), "AR-K306", "{attributes}");
+        }
+        // Another scheme: none at all, so that the key would sign by any.
+        let (_, mut any_scheme) = public(2, CertifiedKey::NEEDED, b"");
+        any_scheme[12..14].copy_from_slice(&[0, 0x10]);
+        any_scheme.drain(14..16);
+        assert_eq!(code(&verify(&any_scheme).unwrap_err()), "AR-K307");
+    }
+
+    #[test]
+    fn a_key_obeys_its_policy_and_nothing_beside_it() {
+        let policy = KeyPolicy {
+            authority: TpmName::of(b"broker"),
+            reference: KeyPolicy::reference(Stage::Prod, &name(), &[1; 16]),
+            boot_state: None::<PcrState>,
+        };
+        let digest = policy.digest();
+        let key = verify(&public(2, CertifiedKey::NEEDED, digest.as_bytes()).1).unwrap();
+        assert_eq!((key.obeys(&policy), key.obeys_nobody()), (Ok(()), Err(CertificationRefused::ObeysSomething)));
+        let with_auth = CertifiedKey::NEEDED.and(Attributes::USER_WITH_AUTH);
+        let key = verify(&public(2, with_auth, digest.as_bytes()).1).unwrap();
+        assert_eq!(code(&key.obeys(&policy).unwrap_err()), "AR-K308");
+        let key = verify(&public(2, with_auth, b"").1).unwrap();
+        assert_eq!(key.obeys_nobody(), Ok(()));
+        let key = verify(&public(2, CertifiedKey::NEEDED, b"").1).unwrap();
+        assert_eq!(code(&key.obeys(&policy).unwrap_err()), "AR-K309");
+    }
+}

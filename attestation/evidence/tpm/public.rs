@@ -49,6 +49,11 @@ impl Attributes {
     /// Bits 8 and 9 are `firmwareLimited` and `svnLimited` since version 1.83 of the library.
     const RESERVED: Self = Self(0xfff0_f009);
 
+    /// `TPMA_OBJECT`.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
